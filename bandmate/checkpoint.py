@@ -1,0 +1,117 @@
+"""Bundles: a folder with a codec, a model and how to sample from it, as safetensors and plain data.
+
+    config.yaml  codec.safetensors  model.safetensors  MODEL_CARD.md
+
+The bundles that come with the package are known by the names of their folders.
+"""
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from bandmate.codec.spectral import SpectralCodec, SpectralConfig
+from bandmate.configs import from_mapping
+from bandmate.model.duet import Duet
+from bandmate.model.duet_network import DuetConfig
+
+BUNDLED = Path(__file__).parent / "bundled"
+DEFAULT = "duet-small"
+SECTIONS = ("codec", "model", "sampling")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """Everything needed to play. ``card["sampling"]`` holds the advised temperature, top_k and guidance."""
+
+    name: str
+    codec: SpectralCodec
+    model: Duet
+    card: dict[str, Any]
+
+
+def available() -> list[str]:
+    """Names of the bundles that come with the package."""
+    return sorted(path.parent.name for path in BUNDLED.glob("*/config.yaml"))
+
+
+def resolve(name_or_path: str) -> Path:
+    """Folder of a bundle by name or path; ValueError that suggests the nearest name, FileNotFoundError for a path."""
+    if name_or_path in available():
+        return BUNDLED / name_or_path
+    path = Path(name_or_path)
+    if (path / "config.yaml").is_file():
+        return path
+    if path.exists() or len(path.parts) > 1:
+        raise FileNotFoundError(f"{path} is not a model: a folder with a config.yaml is wanted")
+    near = difflib.get_close_matches(name_or_path, available(), n=1, cutoff=0.0)
+    hint = f"; did you mean {near[0]!r}?" if near else "; no model is bundled, so give the path of one"
+    raise ValueError(f"there is no model {name_or_path!r}{hint}")
+
+
+def load_bundle(name_or_path: str = DEFAULT) -> Bundle:
+    """Reads a bundle in float32, ready for use. Errors are ValueError or FileNotFoundError, one clear line each."""
+    folder = resolve(name_or_path)
+    card = read_card(folder / "config.yaml")
+    codec = SpectralCodec(from_mapping(SpectralConfig, card["codec"], f"{folder / 'config.yaml'}, codec"))
+    model = Duet(from_mapping(DuetConfig, card["model"], f"{folder / 'config.yaml'}, model"))
+    load_weights(codec, folder / "codec.safetensors")
+    load_weights(model, folder / "model.safetensors")
+    return Bundle(folder.name, codec.eval(), model.eval(), card)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """config.yaml with exactly the known sections."""
+    try:
+        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(card, dict) or any(not isinstance(card.get(section), dict) for section in SECTIONS):
+        raise ValueError(f"{path} must hold the sections {', '.join(SECTIONS)}")
+    unknown = sorted(set(card) - {*SECTIONS, "about"})
+    if unknown:
+        raise ValueError(f"{path}: unknown key {unknown[0]!r}; known are about, {', '.join(SECTIONS)}")
+    return card
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Strict: a missing, damaged or ill-fitting file is told in one line."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the model is not complete")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged or cut short ({error}); fetch or train it anew") from None
+    expected = module.state_dict()
+    wrong = sorted(set(weights) ^ set(expected)) or sorted(k for k in weights if weights[k].shape != expected[k].shape)
+    if wrong:
+        raise ValueError(f"{path} does not fit its config.yaml: parameter {wrong[0]!r} differs ({len(wrong)} in all)")
+    module.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in weights.items()})
+
+
+def save_bundle(
+    folder: Path, codec: SpectralCodec, model: Duet, sampling: dict[str, Any], about: dict[str, Any], half: bool = True
+) -> None:
+    """Writes a bundle; weights in float16 unless ``half`` is False."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, module in (("codec", codec), ("model", model)):
+        save_file(plain(module, half), folder / f"{name}.safetensors")
+    card = {
+        "codec": dataclasses.asdict(codec.config),
+        "model": dataclasses.asdict(model.config),
+        "sampling": sampling,
+        "about": about,
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")
+
+
+def plain(module: nn.Module, half: bool) -> dict[str, torch.Tensor]:
+    """The state as contiguous tensors of its own."""
+    state = module.state_dict()
+    return {name: (value.half() if half and value.is_floating_point() else value).contiguous().clone() for name, value in state.items()}

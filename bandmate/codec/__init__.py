@@ -1,0 +1,1 @@
+"""Neural audio codecs: waveform to residual codes and back, causal, with streaming state."""

@@ -1,0 +1,121 @@
+"""Sound from sinusoids plus noise, both laid into short-time spectra (after Rodet and Depalle 1992; Serra and Smith 1990).
+
+A network without memory of its phase that is fed a steady note puts out the same frame again and again, that is, a
+sound of period one hop: every pitch snaps to a grid and sounds metallic. Here each spectral bin owns an oscillator
+whose phase is carried on from frame to frame, and the network says only how loud and where within its bin it is. Hiss,
+breath and drums come from a fixed white noise shaped by the network. Windows overlap by 480 samples: that is the delay.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WINDOW, HOP = 640, 160  # 20 ms and 5 ms at 32 kHz
+OVERLAP = WINDOW - HOP
+BINS = WINDOW // 2 + 1
+
+
+class SynthesisState(NamedTuple):
+    """phase [B, oscillators] in cycles, float64; tail [B, OVERLAP] not yet complete samples; hop: index of the next one."""
+
+    phase: Tensor
+    tail: Tensor
+    hop: int
+
+
+class OscillatorBank(nn.Module):
+    """One sinusoid per bin, and one between each two bins of the low register where partials stand close."""
+
+    def __init__(self, on_bin: int = 200, between: int = 64) -> None:
+        super().__init__()
+        self.on_bin, self.between = on_bin, between
+        base = torch.cat([torch.arange(1, on_bin + 1.0), torch.arange(between)])
+        self.register_buffer("base", base, persistent=False)
+        self.register_buffer("centre", base + torch.tensor([0.0] * on_bin + [0.5] * between), persistent=False)
+        self.register_buffer("reach", torch.tensor([1.0] * on_bin + [0.5] * between), persistent=False)
+
+    base: Tensor
+    centre: Tensor  # bins of 50 Hz
+    reach: Tensor  # how far from there each may stand
+
+    @property
+    def count(self) -> int:
+        return self.on_bin + self.between
+
+    def forward(self, amplitude: Tensor, offset: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
+        """Spectra of windowed sinusoids.
+
+        Args:
+            amplitude: [B, H, N] peak amplitude at each hop.
+            offset: [B, H, N] in bins of 50 Hz from the oscillator's centre, within its reach.
+            phase: [B, N] cycles at the hop before the first, float64.
+        Returns:
+            [B, H, BINS] complex, referred to the middle of the window, and the phase at the last hop.
+        """
+        # Magnitude losses say nothing useful about phase, and their gradients add up along the sum: none flows here.
+        cycles = (self.centre + offset.detach()).double() * (HOP / WINDOW)
+        running = phase[:, None] + cycles.cumsum(1)
+        angle = (2 * torch.pi * (running - running.floor())).to(amplitude.dtype)
+        lobe = raised_cosine_lobe(self.centre - self.base + offset)
+        real, imaginary = amplitude * angle.cos(), amplitude * angle.sin()
+        return torch.complex(self._spread(real, lobe), self._spread(imaginary, lobe)), running[:, -1] % 1.0
+
+    def _spread(self, part: Tensor, lobe: list[Tensor]) -> Tensor:
+        """Lays each oscillator over the five bins around its base: [B, H, N] -> [B, H, BINS]."""
+        n, total = self.on_bin, BINS + 4
+        spectrum = part.new_zeros(*part.shape[:2], total)
+        for j, weight in enumerate(lobe):  # bin = base + j - 2; two cells of margin on either side
+            on, between = (part * weight).split([n, self.between], dim=-1)
+            spectrum = spectrum + F.pad(on, (1 + j, total - n - 1 - j))
+            spectrum = spectrum + F.pad(between, (j, total - self.between - j))
+        return spectrum[..., 2 : 2 + BINS]
+
+
+def raised_cosine_lobe(offset: Tensor) -> list[Tensor]:
+    """Weights of the bins -2 ... 2 around an oscillator that stands at -1 < offset < 1.
+
+    cos^2(pi x / 4) for |x| < 2: a Hann window's main lobe exactly on the bin, within 0.025 off it, for two
+    trigonometric functions per oscillator.
+    """
+    c, s = torch.cos(offset * (torch.pi / 2)), torch.sin(offset * (torch.pi / 2))
+    far = 0.5 * (1 - c)
+    return [far * (offset < 0), 0.5 * (1 - s), 0.5 * (1 + c), 0.5 * (1 + s), far * (offset > 0)]
+
+
+class NoiseBank(nn.Module):
+    """White noise, the same at every run, as windowed spectra of unit level; repeats after 20 s."""
+
+    def __init__(self, hops: int = 4096) -> None:
+        super().__init__()
+        self.hops = hops
+        noise = torch.randn(hops * HOP, generator=torch.Generator().manual_seed(0))
+        frames = torch.cat([noise, noise[:OVERLAP]]).unfold(0, WINDOW, HOP) * torch.hann_window(WINDOW)
+        centred = torch.fft.rfft(torch.roll(frames, WINDOW // 2, dims=-1))
+        self.register_buffer("spectra", centred / centred.abs().square().mean().sqrt(), persistent=False)
+
+    spectra: Tensor
+
+    def forward(self, start: int, hops: int, gain: Tensor) -> Tensor:
+        """gain [B, H, BINS], amplitude per bin, from hop ``start`` -> complex [B, H, BINS]."""
+        index = torch.arange(start, start + hops, device=gain.device) % self.hops
+        return self.spectra[index] * gain
+
+
+def overlap_add(spectra: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverse transform and overlap-add with a constant norm.
+
+    spectra [B, H, BINS] of windowed sound, referred to the window's middle; tail [B, OVERLAP] from the hops before.
+    -> audio [B, H * HOP] that lags by OVERLAP, and the next tail. A unit sinusoid has spectra
+    of unit peak; Hann windows at a quarter hop add up to 2.
+    """
+    frames = torch.roll(torch.fft.irfft(spectra, n=WINDOW), WINDOW // 2, dims=-1) * (WINDOW / 8)
+    batch, hops, _ = frames.shape
+    pieces = frames.view(batch, hops, WINDOW // HOP, HOP)
+    total = torch.zeros(batch, hops + WINDOW // HOP - 1, HOP, dtype=frames.dtype, device=frames.device)
+    for piece in range(WINDOW // HOP):
+        total = total + F.pad(pieces[:, :, piece], (0, 0, piece, WINDOW // HOP - 1 - piece))
+    audio = total.flatten(1)
+    audio = torch.cat([audio[:, :OVERLAP] + tail, audio[:, OVERLAP:]], dim=1)
+    return audio[:, : hops * HOP], audio[:, hops * HOP :]

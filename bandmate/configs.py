@@ -1,0 +1,55 @@
+"""Presets: sizes by name, as functions. What trains them is in :mod:`bandmate.train.presets`."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from bandmate.codec.spectral import SpectralConfig
+from bandmate.model.duet_network import DuetConfig
+
+Config = TypeVar("Config")
+
+
+def spectral_small() -> SpectralConfig:
+    """The bundled codec: 4.7 M parameters."""
+    return SpectralConfig()
+
+
+def spectral_tiny() -> SpectralConfig:
+    """For tests: the same parts, narrow and shallow."""
+    return SpectralConfig(
+        fast_width=16, fast_depth=1, slow_width=24, slow_depth=1,
+        decoder_fast_width=16, decoder_fast_depth=1, latent=8, codes=32,
+    )  # fmt: skip
+
+
+def duet_small() -> DuetConfig:
+    """The bundled model: 7.1 M parameters."""
+    return DuetConfig()
+
+
+def duet_tiny() -> DuetConfig:
+    """For tests: the same parts over the codes of ``spectral_tiny``."""
+    return DuetConfig(width=32, layers=2, heads=4, kv_heads=2, hidden=48, window=32, codes=32)
+
+
+CODECS: dict[str, Callable[[], SpectralConfig]] = {"spectral-small": spectral_small, "spectral-tiny": spectral_tiny}
+MODELS: dict[str, Callable[[], DuetConfig]] = {"duet-small": duet_small, "duet-tiny": duet_tiny}
+
+
+def preset(table: dict[str, Callable[[], Config]], name: str) -> Config:
+    """The preset of that name; ValueError that suggests the nearest one."""
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=1, cutoff=0.0)
+        raise ValueError(f"there is no preset {name!r}; did you mean {near[0]!r}? Known: {', '.join(table)}")
+    return table[name]()
+
+
+def from_mapping(kind: Callable[..., Config], values: dict[str, Any], where: str) -> Config:
+    """A config dataclass from plain data; an unknown key is an error that names it."""
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    return kind(**values)

@@ -1,0 +1,1 @@
+"""Tracks of aligned stems: read, rendered from MIDI, cut into windows, stored as tokens."""

@@ -1,0 +1,1 @@
+"""Models that turn what was heard into codes to be played."""

@@ -1,0 +1,204 @@
+"""``duet`` as a player: the three calls listen, play and skip, over a cache that never grows."""
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bandmate.model.duet_network import DuetConfig, DuetNetwork
+from bandmate.model.ears import MelEars
+from bandmate.model.sampling import Sampler, guide
+from bandmate.model.tokens import MISSING
+from bandmate.nn.transformer import attend, rotary_angles
+from bandmate.spec import StreamSpec
+
+BLOCK = 64  # positions written at once, and so the slack of the ring beyond the window
+NEVER = -(2**40)  # position of a slot that was never written
+
+
+@dataclasses.dataclass
+class DuetState:
+    """A player in mid-stream. Consumed by use: the buffers are written in place.
+
+    The cache holds, for each layer and row, the sinks, a ring of heard frames and a ring of played positions. With
+    guidance there is a second set of rows after the first: the same player, deaf.
+    """
+
+    instrument: Tensor  # [B]
+    keys: Tensor  # [L, R, H_kv, slots, d], rotated; R = B or 2 B
+    values: Tensor
+    heard_at: Tensor  # [ring] position held by each slot
+    played_at: Tensor
+    front: Any
+    previous: Tensor  # [B, K] the last column, special ids included
+    recent: Tensor  # [B, K, K - 1] the columns before it still needed to complete frames, MISSING where not generated
+    column: int  # the next column to be played
+    heard: int  # input frames listened to
+    start: int  # the first column
+
+    @property
+    def batch(self) -> int:
+        return len(self.instrument)
+
+    @property
+    def rows(self) -> int:
+        return self.keys.shape[1]
+
+
+class Duet(DuetNetwork):
+    """The network with its streaming interface.
+
+    A call at column c sees the frames listened to so far, so ``listen`` decides the horizon and ``play`` how many
+    columns share it. Source of the interface: docs/design.md.
+    """
+
+    def __init__(self, config: DuetConfig | None = None) -> None:
+        super().__init__(config)
+        self.ears = self.config.ears
+        self.mel_ears = MelEars() if self.ears == "mel" else None
+
+    def init_ears(self, batch: int) -> Any:
+        """State of :meth:`hear`."""
+        if self.mel_ears is None:
+            raise ValueError("this model hears codes: encode its input with the codec instead")
+        return self.mel_ears.init_state(batch)
+
+    def hear(self, audio: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """audio [B, n * 640] at 32 kHz -> x [B, n, F] for :meth:`listen`."""
+        if self.mel_ears is None:
+            raise ValueError("this model hears codes: encode its input with the codec instead")
+        return self.mel_ears(audio, state)
+
+    def init_state(
+        self, instrument: Tensor, spec: StreamSpec | None = None, batch: int | None = None, *, column: int = 0, guided: bool = True
+    ) -> DuetState:
+        """A player about to begin.
+
+        Args:
+            instrument: [B] class ids.
+            spec: not needed by this model, which may change t_f and k at any call; others need it.
+            batch: B, where ``instrument`` is to be repeated.
+            column: the first column to be played; frames listened to before it are heard in silence.
+            guided: keep the second set of rows that guidance needs.
+        """
+        c = self.config
+        instrument = instrument.expand(batch) if batch else instrument
+        size, ring, device = len(instrument), c.window + BLOCK, self.embedding.device
+        shape = (c.layers, size * (2 if guided else 1), c.kv_heads, c.sinks + 2 * ring, c.width // c.heads)
+        keys, values = (torch.zeros(shape, dtype=self.embedding.dtype, device=device) for _ in range(2))
+        keys[..., : c.sinks, :], values[..., : c.sinks, :] = self.sinks[:, 0, None], self.sinks[:, 1, None]
+        return DuetState(
+            instrument=instrument,
+            keys=keys,
+            values=values,
+            heard_at=torch.full((ring,), NEVER, device=device),
+            played_at=torch.full((ring,), NEVER, device=device),
+            front=self.front.init_state(size),
+            previous=torch.full((size, c.levels), self.pad, device=device),
+            recent=torch.full((size, c.levels, c.levels - 1), MISSING, device=device),
+            column=column,
+            heard=0,
+            start=column,
+        )
+
+    def listen(self, x: Tensor, state: DuetState) -> DuetState:
+        """Appends the input frames x [B, n, F]."""
+        for piece in x.split(BLOCK, dim=1):
+            state = self._listen_block(piece, state)
+        return state
+
+    def _listen_block(self, x: Tensor, state: DuetState) -> DuetState:
+        c = self.config
+        positions = torch.arange(state.heard, state.heard + x.shape[1], device=x.device)
+        slots = positions % len(state.heard_at)
+        state.heard_at[slots] = positions
+        visible = (state.heard_at <= positions[:, None]) & (state.heard_at > positions[:, None] - c.window)
+        angles = rotary_angles(positions, c.width // c.heads)
+        h, state.front = self.front(x, state.front)
+        ring = slice(c.sinks, c.sinks + len(state.heard_at))
+        for layer in range(c.layers):
+            q, k, v = self.hear_layer(layer, h, angles)
+            keys, values = state.keys[layer, : state.batch, :, ring], state.values[layer, : state.batch, :, ring]
+            keys[:, :, slots], values[:, :, slots] = k, v
+            if q is not None:
+                h = self.heard[layer].finish(h, attend(q, keys, values, visible))
+        state.heard += x.shape[1]
+        return state
+
+    def play(self, state: DuetState, n: int, sampler: Sampler) -> tuple[Tensor, DuetState]:
+        """Emits n columns -> the frames they complete, codes [B, K, m], and the next state.
+
+        A frame one of whose cells was skipped comes back as MISSING in all levels.
+        """
+        if sampler.guided and state.rows == state.batch:
+            raise ValueError("this player was begun without guidance: pass guided=True to init_state")
+        frames = []
+        for _ in range(n):
+            logits = self._step(state.previous[:, :, None], state)[:, 0].float()
+            if state.rows > state.batch:
+                logits = guide(logits[: state.batch], logits[state.batch :], sampler.guidance)
+            column = sampler(logits, state.column)
+            frames.append(self._append(column, state))
+        return self._joined(frames, state), state
+
+    def skip(self, state: DuetState, n: int) -> tuple[Tensor, DuetState]:
+        """Lets n columns pass that are never generated: they enter the history as MASK. Returns as :meth:`play` does."""
+        frames = []
+        unknown = state.previous.new_full(state.previous.shape, self.mask)
+        for done in range(0, n, BLOCK):
+            size = min(BLOCK, n - done)
+            previous = torch.stack([state.previous] + [unknown] * (size - 1), dim=-1)
+            self._step(previous, state, logits=False)
+            for _ in range(size):
+                frames.append(self._append(unknown, state))
+        return self._joined(frames, state), state
+
+    def _step(self, previous: Tensor, state: DuetState, logits: bool = True) -> Tensor:
+        """Runs the played tower over the next positions: previous [B, K, n] -> logits [R, n, K, V]."""
+        c, doubled = self.config, state.rows // state.batch
+        positions = torch.arange(state.column, state.column + previous.shape[2], device=previous.device)
+        slots = positions % len(state.played_at)
+        state.played_at[slots] = positions
+        deaf = torch.arange(state.rows, device=previous.device) >= state.batch
+        age = (positions - state.heard).expand(state.rows, -1)
+        y = self.embed_played(previous.repeat(doubled, 1, 1), state.instrument.repeat(doubled), age, deaf)
+        mask = self._step_mask(positions, deaf, state).to(y.dtype)
+        angles = rotary_angles(positions, c.width // c.heads)
+        first = c.sinks + len(state.heard_at)
+        for layer, block in enumerate(self.played):
+            q, k, v = block.attention_in(y, angles)
+            state.keys[layer, :, :, first + slots], state.values[layer, :, :, first + slots] = k, v
+            y = block.finish(y, attend(q, state.keys[layer], state.values[layer], mask))  # type: ignore[arg-type]
+        return self.logits(y) if logits else y
+
+    def _step_mask(self, positions: Tensor, deaf: Tensor, state: DuetState) -> Tensor:
+        """0 where a played position may look, minus infinity elsewhere: [R, 1, n, slots]."""
+        window = self.config.window
+        heard = (state.heard_at >= state.heard - window) & ~deaf[:, None]  # [R, ring]
+        played = (state.played_at <= positions[:, None]) & (state.played_at > positions[:, None] - window)  # [n, ring]
+        rows, n = len(deaf), len(positions)
+        sinks = heard.new_ones(rows, n, self.config.sinks)
+        parts = [sinks, heard[:, None].expand(-1, n, -1), played.expand(rows, -1, -1)]
+        visible = torch.cat(parts, dim=2)[:, None]
+        return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
+
+    def _append(self, column: Tensor, state: DuetState) -> Tensor | None:
+        """Takes a column [B, K] into the history; returns the frame [B, K] that it completes, if any."""
+        c, at = self.config, state.column
+        level = torch.arange(c.levels, device=column.device)
+        state.previous = torch.where(at - level < state.start, self.pad, column)
+        known = torch.where(column >= c.codes, MISSING, column)
+        columns = torch.cat([state.recent, known[:, :, None]], dim=2)  # [B, K, K], oldest first
+        state.recent = columns[:, :, 1:]
+        state.column += 1
+        if at - (c.levels - 1) < state.start:
+            return None
+        frame = columns.diagonal(dim1=1, dim2=2)  # level l was emitted l columns after level 0
+        return torch.where((frame == MISSING).any(1, keepdim=True), MISSING, frame)
+
+    def _joined(self, frames: list[Tensor | None], state: DuetState) -> Tensor:
+        done = [frame for frame in frames if frame is not None]
+        if not done:
+            return state.previous.new_empty(state.batch, self.config.levels, 0)
+        return torch.stack(done, dim=2)

@@ -1,0 +1,158 @@
+"""The network of ``duet``: one model for the whole (t_f, k) plane.
+
+What is heard (x) and what is played (y) are two streams of tokens on one clock, each with its own tower of layers. A
+heard frame attends to the heard frames before it. The played position that emits column s attends to the columns
+before s and to the last frames of x[: horizon(s)], whatever the horizon: t_f and k enter only through that mask and
+through the age s - horizon of the newest frame that may be seen. Every column is supervised in one pass.
+"""
+
+import dataclasses
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bandmate.model.ears import CodeFront, MelFront
+from bandmate.model.tokens import SPECIAL, mask_id, pad_id
+from bandmate.nn.transformer import Block, Projections, RMSNorm, attend, rotary_angles
+
+AGE_PERIODS = (4.0, 1600.0)  # frames: shortest and longest period of the Fourier features of the age
+AGE_FEATURES = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class DuetConfig:
+    """Sizes; ``window`` is how many frames of each stream a position may look back on."""
+
+    width: int = 256
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 4
+    hidden: int = 512
+    window: int = 384
+    sinks: int = 2
+    levels: int = 4
+    codes: int = 1024
+    instruments: int = 18
+    ears: Literal["mel", "codes"] = "mel"
+    code_latent: int = 64
+    dropout: float = 0.0
+
+
+@dataclasses.dataclass
+class Visibility:
+    """What a training window's columns may see. Positions are on one clock; the first column is at 0.
+
+    x_start: position of the first heard frame (negative: heard before playing began).
+    horizon: [B, S] number such that column s sees the frames at positions < horizon[s].
+    deaf: [B] rows that hear nothing at all.
+    """
+
+    x_start: int
+    horizon: Tensor
+    deaf: Tensor
+
+
+class DuetNetwork(nn.Module):
+    """Two towers; see the module's first lines. It is played live through :class:`bandmate.model.duet.Duet`."""
+
+    def __init__(self, config: DuetConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or DuetConfig()
+        self.front = MelFront(c.width) if c.ears == "mel" else CodeFront(c.width, c.levels, c.codes, c.code_latent)
+        # Nobody reads what the last heard layer would put out: it has keys and values only.
+        self.heard = nn.ModuleList(Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers - 1))
+        self.heard_last = Projections(c.width, c.heads, c.kv_heads, queries=False)
+        self.played = nn.ModuleList(Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers))
+        self.sinks = nn.Parameter(torch.randn(c.layers, 2, c.kv_heads, c.sinks, c.width // c.heads) * 0.2)
+        self.embedding = nn.Parameter(torch.randn(c.levels, c.codes + SPECIAL, c.width) * 0.02)
+        self.instrument = nn.Embedding(c.instruments, c.width)
+        self.age = nn.Linear(AGE_FEATURES, c.width)
+        self.deaf = nn.Parameter(torch.zeros(c.width))
+        self.norm = RMSNorm(c.width)
+        self.head = nn.Linear(c.width, c.levels * c.codes, bias=False)
+        nn.init.normal_(self.instrument.weight, std=0.02)
+        nn.init.normal_(self.head.weight, std=0.02)
+        for block in [*self.heard, *self.played]:
+            nn.init.zeros_(block.attention_out.weight)
+            nn.init.zeros_(block.mlp.down.weight)
+
+    @property
+    def pad(self) -> int:
+        return pad_id(self.config.codes)
+
+    @property
+    def mask(self) -> int:
+        return mask_id(self.config.codes)
+
+    def embed_played(self, previous: Tensor, instrument: Tensor, age: Tensor, deaf: Tensor) -> Tensor:
+        """Input of the played tower.
+
+        Args:
+            previous: [B, K, S] the column before each position, special ids included.
+            instrument: [B] class; age: [B, S] frames between a position and its horizon; deaf: [B] bool.
+        Returns:
+            [B, S, D]
+        """
+        x = sum(table[previous[:, level]] for level, table in enumerate(self.embedding))
+        heard = self.age(age_features(age).to(self.age.weight.dtype))
+        told = torch.where(deaf[:, None, None], self.deaf, heard)
+        return x + self.instrument(instrument)[:, None] + told  # type: ignore[operator]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """[B, S, D] -> [B, S, K, V]."""
+        return self.head(self.norm(x)).unflatten(-1, (self.config.levels, self.config.codes))
+
+    def forward(self, x: Tensor, previous: Tensor, instrument: Tensor, view: Visibility) -> Tensor:
+        """Logits of every column of a window at once, for training and scoring.
+
+        Args:
+            x: [B, Tx, F] what ``ears`` makes. previous: [B, K, S] the column before each position.
+            instrument: [B]. view: who sees what.
+        Returns:
+            [B, S, K, V]
+        """
+        columns = torch.arange(previous.shape[2], device=x.device)
+        frames = torch.arange(x.shape[1], device=x.device) + view.x_start
+        x_mask, y_mask = self.masks(frames, columns, view)
+        x_angles, y_angles = (rotary_angles(p, self.config.width // self.config.heads) for p in (frames, columns))
+        h, _ = self.front(x)
+        y = self.embed_played(previous, instrument, columns - view.horizon, view.deaf)
+        for layer, block in enumerate(self.played):
+            q, k, v = self.hear_layer(layer, h, x_angles)
+            yq, yk, yv = block.attention_in(y, y_angles)
+            keys, values = (
+                torch.cat([sink.expand(len(y), -1, -1, -1).to(yk.dtype), a, b], dim=2)
+                for sink, a, b in zip(self.sinks[layer], (k, v), (yk, yv), strict=True)
+            )
+            y = block.finish(y, attend(yq, keys, values, y_mask))
+            if q is not None:
+                h = self.heard[layer].finish(h, attend(q, k, v, x_mask))
+        return self.logits(y)
+
+    def hear_layer(self, layer: int, h: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Queries (None in the last layer), keys and values of the heard stream."""
+        last = layer == self.config.layers - 1
+        return self.heard_last(h, angles) if last else self.heard[layer].attention_in(h, angles)
+
+    def masks(self, frames: Tensor, columns: Tensor, view: Visibility) -> tuple[Tensor, Tensor]:
+        """Who sees what: heard on heard [1, 1, Tx, Tx], and played on (sinks, heard, played) [B, 1, S, sinks + Tx + S]."""
+        window = self.config.window
+        x_mask = within(frames, frames[:, None] + 1, window)[None, None]
+        heard = within(frames, view.horizon[:, :, None], window) & ~view.deaf[:, None, None]
+        played = within(columns, columns[:, None] + 1, window).expand(len(heard), -1, -1)
+        sinks = heard.new_ones(*heard.shape[:2], self.config.sinks)
+        return x_mask, torch.cat([sinks, heard, played], dim=2)[:, None]
+
+
+def within(position: Tensor, end: Tensor, window: int) -> Tensor:
+    """Whether end - window <= position < end."""
+    return (position < end) & (position >= end - window)
+
+
+def age_features(age: Tensor) -> Tensor:
+    """[...] frames -> [..., AGE_FEATURES]: sines and cosines at log-spaced periods."""
+    low, high = AGE_PERIODS
+    steps = torch.arange(AGE_FEATURES // 2, dtype=torch.float64, device=age.device) / (AGE_FEATURES // 2 - 1)
+    angle = age.double()[..., None] * (2 * torch.pi / (low * (high / low) ** steps))
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)

@@ -1,0 +1,1 @@
+"""Building blocks with streaming state: causal convolution, causal spectra, the transformer."""

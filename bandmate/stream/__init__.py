@@ -1,0 +1,1 @@
+"""The stream: ring buffer, schedule, engine, late policy, and a file played through them as if live."""

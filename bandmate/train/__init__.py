@@ -1,0 +1,1 @@
+"""Training of codecs and models. Lightning is used here and nowhere else."""

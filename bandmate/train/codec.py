@@ -1,0 +1,195 @@
+"""Training of the ``spectral`` codec in three stages.
+
+noise    encoder and decoder together; the latent passes a channel of white noise that carries as many bits as the codes will
+decoder  codebooks by residual k-means on the finished encoder's latents, then encoder and codebooks stay as they are
+adversarial  the same, with discriminators
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bandmate.codec.discriminator import (
+    MultiResolutionDiscriminator,
+    adversarial_loss,
+    discriminator_loss,
+    feature_matching_loss,
+)
+from bandmate.codec.loss import LONG, SHORT, FrequencyLoss, MultiScaleSpectralLoss
+from bandmate.codec.spectral import Controls, SpectralCodec, SpectralConfig
+from bandmate.codec.synthesis import OVERLAP, SynthesisState
+from bandmate.train.loop import LoopConfig, Training, cosine_with_warmup
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecTrainConfig:
+    """Stages in steps, the batch in crops of ``frames`` of 20 ms, of which the first ``warm`` carry no loss."""
+
+    codec: SpectralConfig = SpectralConfig()
+    noise_steps: int = 3000
+    decoder_steps: int = 3000
+    adversarial_steps: int = 1000
+    batch: int = 8
+    frames: int = 64
+    warm: int = 15
+    rate: float = 1.5e-3
+    decoder_rate: float = 1e-3
+    adversarial_rate: float = 3e-4
+    noise: float = 0.85  # 64 / 2 * log2(1 + 1 / 0.85^2) = 40 bits, what 4 levels of 1024 codes carry
+    frequency_weight: float = 1.0
+    fit_batches: int = 120
+    seed: int = 0
+    steps_per_epoch: int = 100
+    precision: str = "bf16-mixed"
+
+    @property
+    def steps(self) -> int:
+        return self.noise_steps + self.decoder_steps + self.adversarial_steps
+
+
+class RenderedCrops:
+    """Crops of stems and of random submixes from a folder of rendered tracks (int16 [stems, S] each)."""
+
+    def __init__(self, folder: Path, frames: int, hop: int = 640) -> None:
+        self.paths = sorted(Path(folder).glob("*.npy"))
+        if not self.paths:
+            raise FileNotFoundError(f"no rendered tracks in {folder}: run `bandmate prepare` first")
+        self.samples = frames * hop
+
+    def draw(self, batch: int, *key: int) -> Tensor:
+        """audio [batch, S], a pure function of the key."""
+        rng = np.random.default_rng(key)
+        return torch.from_numpy(np.stack([self._crop(rng) for _ in range(batch)]))
+
+    def _crop(self, rng: np.random.Generator) -> np.ndarray:
+        for _ in range(20):
+            stems = np.load(self.paths[rng.integers(len(self.paths))], mmap_mode="r")
+            start = int(rng.integers(max(1, stems.shape[1] - self.samples)))
+            size = 1 if rng.random() < 0.4 else int(rng.integers(1, len(stems) + 1))
+            chosen = rng.permutation(len(stems))[:size]
+            piece = stems[np.sort(chosen), start : start + self.samples].astype(np.float32).sum(0) / 32768
+            if piece.shape[0] == self.samples and np.sqrt(np.mean(piece**2)) > 1e-3:
+                break
+        gain = 10 ** (rng.uniform(-9, 6) / 20)
+        return piece * min(gain, 0.99 / max(1e-6, float(np.abs(piece).max())))
+
+
+class CodecTraining(Training):
+    """Lightning module of the three stages."""
+
+    def __init__(self, config: CodecTrainConfig, folder: Path) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.config = config
+        self.loop = LoopConfig(config.steps, config.steps_per_epoch, precision=config.precision, seed=config.seed)
+        self.crops = RenderedCrops(folder, config.frames)
+        self.codec = SpectralCodec(config.codec)
+        self.spectral = MultiScaleSpectralLoss()
+        self.frequency = FrequencyLoss(self.codec.decoder.bank.centre)
+        self.discriminator = MultiResolutionDiscriminator()
+        self.register_buffer("fitted", torch.tensor(False))
+
+    fitted: Tensor
+
+    def draw(self, step: int) -> Tensor:
+        return self.crops.draw(self.config.batch, self.config.seed, step)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        options = {"betas": (0.8, 0.99), "weight_decay": 1e-3, "foreach": True}
+        return [
+            torch.optim.AdamW(self.codec.parameters(), self.config.rate, **options),
+            torch.optim.AdamW(self.discriminator.parameters(), 3e-4, **options),
+        ]
+
+    def stage(self, step: int) -> tuple[str, int, int, float]:
+        """Name, step within it, its length, its peak rate."""
+        c = self.config
+        for name, length, rate in (
+            ("noise", c.noise_steps, c.rate),
+            ("decoder", c.decoder_steps, c.decoder_rate),
+            ("adversarial", c.adversarial_steps, c.adversarial_rate),
+        ):
+            if step < length:
+                return name, step, length, rate
+            step -= length
+        return "adversarial", step, c.adversarial_steps, c.adversarial_rate
+
+    def training_step(self, audio: Tensor, index: int) -> dict[str, Tensor]:
+        generator_opt, discriminator_opt = self.optimizers()  # type: ignore[misc]
+        stage, step, length, rate = self.stage(self.step)
+        for group in generator_opt.param_groups:
+            group["lr"] = rate * cosine_with_warmup(step, length)
+        if stage != "noise" and not self.fitted:
+            self.fit_codebooks()
+        controls = self.codec.decoder(self.latent(audio, stage))[0]
+        made = self.sound(controls)
+        target = audio[:, : made.shape[1]]
+        first = self.config.warm * self.codec.hop
+        made, target = made[:, first:], target[:, first:]
+        with torch.autocast(audio.device.type, enabled=False):
+            loss, terms = self.losses(controls, audio, made, target)
+        if stage == "adversarial":
+            loss = loss + self.adversarial(made, target, discriminator_opt)
+        generator_opt.zero_grad()
+        self.manual_backward(loss)
+        self.clip_gradients(generator_opt, gradient_clip_val=1.0, gradient_clip_algorithm="norm")
+        generator_opt.step()
+        self.log_dict(terms, prog_bar=True)
+        return {"loss": loss.detach()}
+
+    def latent(self, audio: Tensor, stage: str) -> Tensor:
+        """What the decoder is given: noisy while the encoder learns, quantised ever after."""
+        if stage == "noise":
+            latent = self.codec.encoder(audio)[0]
+            generator = torch.Generator(device="cpu").manual_seed(self.step)
+            noise = torch.randn(latent.shape, generator=generator).to(latent.device)
+            return latent + self.config.noise * noise
+        with torch.no_grad(), torch.autocast(audio.device.type, enabled=False):
+            return self.codec.quantizer.decode(self.codec.encode(audio))
+
+    def sound(self, controls: Controls) -> Tensor:
+        """Audio on the input's clock; the oscillators start at random phases, as they would in mid-stream."""
+        with torch.autocast(controls.amplitude.device.type, enabled=False):
+            batch = controls.amplitude.shape[0]
+            phase = torch.rand(batch, self.codec.decoder.bank.count, dtype=torch.float64, device=controls.amplitude.device)
+            tail = torch.zeros(batch, OVERLAP, device=controls.amplitude.device)
+            audio, _ = self.codec.synthesise(controls, SynthesisState(phase, tail, int(self.step * 97 % 4096)))
+        return audio[:, OVERLAP:]
+
+    def losses(self, controls: Controls, audio: Tensor, made: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        rng = np.random.default_rng([self.config.seed, self.step, 1])
+        windows = (int(rng.choice(SHORT)), int(rng.choice(LONG)))
+        spectral = self.spectral(made, target, windows)
+        hops, half = self.config.warm * 4, max(1, len(audio) // 2)  # half of the batch is enough, and half the cost
+        late = Controls(*(part[:half, hops:] for part in controls))
+        frequency = self.frequency(late, audio[:half, self.config.warm * self.codec.hop :])
+        return spectral + self.config.frequency_weight * frequency, {"spectral": spectral, "frequency": frequency}
+
+    def adversarial(self, made: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+        """One discriminator step, then what the codec owes it."""
+        loss = discriminator_loss(self.discriminator(target), self.discriminator(made.detach()))
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        fake, real = self.discriminator(made), self.discriminator(target)
+        self.log("discriminator", loss, prog_bar=True)
+        return 0.05 * adversarial_loss(fake) + 0.2 * feature_matching_loss(real, fake)
+
+    @torch.no_grad()
+    def fit_codebooks(self) -> None:
+        """Residual k-means on fresh crops; the encoder is final from here on."""
+        latents = []
+        for index in range(self.config.fit_batches):
+            audio = self.crops.draw(self.config.batch, self.config.seed, index, 2).to(self.device)
+            with torch.autocast(self.device.type, enabled=False):
+                latents.append(self.codec.encoder(audio)[0][:, self.config.warm :].flatten(0, 1))
+        report = self.codec.quantizer.fit(torch.cat(latents), generator=torch.Generator().manual_seed(self.config.seed))
+        for level, row in enumerate(report, 1):
+            self.print(f"codebook {level}: " + ", ".join(f"{name} {value:.3g}" for name, value in row.items()), flush=True)
+            if row["usage"] < 0.5 or row["perplexity"] < 0.1 * self.config.codec.codes:
+                self.print(f"warning: codebook {level} is hardly used; the latents are too much alike", flush=True)
+        self.codec.encoder.requires_grad_(False)
+        self.fitted.fill_(True)
