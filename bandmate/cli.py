@@ -13,6 +13,11 @@ from collections.abc import Callable, Sequence
 # verb -> (what it does, "module:function"). The function takes what follows the verb, returns the exit code.
 VERBS: dict[str, tuple[str, str]] = {
     "stream": ("play a file through the engine as if live", "bandmate.commands.stream:main"),
+    "prepare": (
+        "MIDI songs to rendered stems, rendered stems to the store that models train on",
+        "bandmate.commands.prepare:main",
+    ),
+    "train": ("train a codec or a model, or bundle the two", "bandmate.commands.train:main"),
     "models": ("list the models that come with bandmate", "bandmate.commands.models:main"),
 }
 

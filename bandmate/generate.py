@@ -44,17 +44,17 @@ def generate(
     batch = x.shape[0]
     ids = torch.as_tensor(instrument).expand(batch)
     state = model.init_state(ids, spec, batch, column=first_column, guided=sampler.guided)
-    silence = torch.full((batch, levels, min(n_frames, max(0, first_column - levels + 1))), -1)
-    codes, heard, column = [silence], 0, first_column
+    codes, heard, column = [torch.zeros(batch, levels, 0, dtype=torch.int64)], 0, first_column
     while column < n_frames + levels - 1:
         while heard < min(column + spec.t_f, x.shape[1]):
             state = model.listen(x[:, heard : heard + 1], state)
             heard += 1
         count = min(spec.k, n_frames + levels - 1 - column)
-        played, state = model.play(state, count, sampler)
-        codes.append(played.cpu())
+        emitted, state = model.play(state, count, sampler)
+        codes.append(emitted.cpu())
         column += count
-    return torch.cat(codes, dim=2)
+    played = torch.cat(codes, dim=2)
+    return torch.nn.functional.pad(played, (n_frames - played.shape[2], 0), value=-1)
 
 
 def generate_windows(

@@ -6,18 +6,23 @@ import json
 import os
 import subprocess
 import sys
-import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from bandmate import cli
+from bandmate import checkpoint, cli, configs
+from bandmate.codec.spectral import SpectralCodec
 from bandmate.commands import stream as stream_command
 from bandmate.commands.parsing import parse
+from bandmate.model.duet import Duet
 from tests.stream.fakes import FakeCodec, FakeModel, music
+
+LOAD_BUNDLE = checkpoint.load_bundle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +41,8 @@ def load_fake(name: str) -> FakeBundle:
 
 @pytest.fixture(autouse=True)
 def fake_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("bandmate.checkpoint")
-    module.load_bundle, module.available = load_fake, lambda: ["duet-small"]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "bandmate.checkpoint", module)
+    monkeypatch.setattr("bandmate.checkpoint.load_bundle", load_fake)
+    monkeypatch.setattr("bandmate.checkpoint.available", lambda: ["duet-small"])
 
 
 @pytest.fixture
@@ -293,6 +297,71 @@ def test_shift_alone_says_that_it_does_nothing(
 ) -> None:
     assert run(song, "-o", tmp_path / "out.wav", "--shift") == 0
     assert "--shift has no effect without" in complaint(capsys)
+
+
+@pytest.fixture
+def real_model(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a real model of toy size; the real loader reads it."""
+    torch.manual_seed(0)
+    codec, duet = SpectralCodec(configs.spectral_tiny()), Duet(configs.duet_tiny())
+    torch.nn.init.normal_(codec.quantizer.codebook)
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    checkpoint.save_bundle(folder, codec, duet, {"temperature": 0.9, "top_k": 20, "guidance": 1.5}, {})
+    monkeypatch.setattr("bandmate.checkpoint.load_bundle", LOAD_BUNDLE)
+    return folder
+
+
+@pytest.mark.parametrize("options", [[], ["--t-f", "0.3", "--listen", "0.7"], ["--latency", "0.2:0.2"]])
+def test_a_real_model_of_toy_size(options: list[str], real_model: Path, song: Path, tmp_path: Path) -> None:
+    outs, report = [tmp_path / "one.wav", tmp_path / "two.wav"], tmp_path / "r.json"
+    for out in outs:
+        assert run(song, "-o", out, "--model", real_model, "--json", report, *options) == 0
+    numbers = json.loads(report.read_text())
+    assert numbers["model"] == "toy"
+    assert numbers["sampling"] == {"temperature": 0.9, "top_k": 20, "guidance": 1.5}
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+    played, _ = soundfile.read(outs[0])
+    assert played.shape == (64_000,)
+    assert played.any()
+    if "--listen" in options:
+        assert not played[: round(0.7 * 32_000)].any()
+        assert played[round(0.7 * 32_000) :][:2000].any()
+
+
+def cut_short(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+
+
+def with_unknown_key(folder: Path) -> None:
+    card = folder / "config.yaml"
+    card.write_text(card.read_text().replace("model:\n", "model:\n  wdth: 4\n"))
+
+
+def without_codec(folder: Path) -> None:
+    (folder / "codec.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (cut_short, "model.safetensors is damaged or cut short"),
+        (with_unknown_key, "unknown key 'wdth'"),
+        (without_codec, "codec.safetensors is missing"),
+    ],
+)
+def test_spoilt_models(
+    spoil: Callable[[Path], None],
+    says: str,
+    real_model: Path,
+    song: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spoil(real_model)
+    assert run(song, "-o", tmp_path / "out.wav", "--model", real_model) == 2
+    assert says in complaint(capsys)
+    assert left_behind(tmp_path, song) == []
 
 
 @pytest.fixture

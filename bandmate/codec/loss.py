@@ -1,4 +1,4 @@
-"""What a reconstruction is judged by while it is learned: spectra at several resolutions, and true frequencies."""
+"""What a reconstruction is judged by while it is learned: spectra at several resolutions, and its partials."""
 
 import torch
 from torch import Tensor, nn
@@ -54,41 +54,66 @@ class MultiScaleSpectralLoss(nn.Module):
         return torch.stack([self.log_band_l1(a, b, w) for a, b, w in pairs]).mean()
 
 
-class FrequencyLoss(nn.Module):
-    """Where within its bin each oscillator should stand: the energy-weighted instantaneous frequency of the target.
+class PartialsLoss(nn.Module):
+    """Which oscillators should sound, how loud and how far off pitch: the peaks of the target's spectrum.
 
-    From the phase advance of a 2048-sample transform between two hops (Flanagan and Golden 1966).
+    Peaks of a 4096-sample transform, their frequencies from the phase advance, each given to the nearest semitone
+    (sinusoidal analysis; McAulay and Quatieri 1986). Peaks of noise come and go, and the median over what cannot be
+    foreseen leaves them out. Without this the spectral losses alone learn envelopes first and pitch very late.
     """
 
-    def __init__(self, centre: Tensor, window: int = 2048) -> None:
+    def __init__(self, centre: Tensor, window: int = 4096, floor: float = 1e-7) -> None:
         super().__init__()
-        self.window = window
+        self.window, self.floor = window, floor
         self.bins = int((float(centre.max()) + 1) * window / WINDOW)  # nothing above the highest oscillator is wanted
-        bins = torch.arange(self.bins) * (WINDOW / window)  # in synthesis bins of 50 Hz
         self.register_buffer("centre", centre.clone(), persistent=False)
-        self.register_buffer("cell", ((bins[:, None] - centre).abs() <= 0.5).float(), persistent=False)
         self.register_buffer("advance", torch.arange(self.bins) * (HOP / window), persistent=False)
         self.register_buffer("taper", torch.hann_window(window) * (4 / window), persistent=False)
 
     centre: Tensor
-    cell: Tensor
     advance: Tensor
     taper: Tensor
 
     @torch.no_grad()
-    def target(self, audio: Tensor, hops: int) -> tuple[Tensor, Tensor]:
-        """audio [B, S] -> offsets in bins [B, H, N] at the middle of each synthesis window, and their weight."""
-        left = self.window // 2 + HOP  # window h is centred at sample (h - 1) * HOP
-        padded = nn.functional.pad(audio, (left, self.window))
-        spectrum = torch.fft.rfft(padded.unfold(1, self.window, HOP)[:, : hops + 1] * self.taper)[..., : self.bins]
-        turn = torch.angle(spectrum[:, 1:] * spectrum[:, :-1].conj()) / (2 * torch.pi) - self.advance
-        frequency = (turn - turn.round() + self.advance) * (WINDOW / HOP)
-        power = spectrum[:, :-1].real ** 2 + spectrum[:, :-1].imag ** 2
-        energy = power @ self.cell
-        mean = (power * frequency) @ self.cell / (energy + 1e-12)
-        return (mean - self.centre).clamp(-1, 1), energy.sqrt()
+    def target(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """audio [B, T * 640] -> amplitude [B, T, N], 0 without a peak, and offset from the centre in bins of 50 Hz.
 
-    def forward(self, controls: Controls, audio: Tensor) -> Tensor:
-        """Mean absolute error in bins, weighted by level."""
-        wanted, weight = self.target(audio, controls.offset.shape[1])
-        return ((controls.offset - wanted).abs() * weight).sum() / (weight.sum() + 1e-6)
+        Of the middle of each frame's four hops; window h of the synthesis is centred at sample (h - 1) * HOP.
+        """
+        shifts = [self._spectrum(audio, shift) for shift in (0, HOP)]
+        turn = torch.angle(shifts[1] * shifts[0].conj()) / (2 * torch.pi) - self.advance
+        frequency = ((turn - turn.round() + self.advance) * (WINDOW / HOP)).clamp(min=1e-3)
+        power = shifts[0].real ** 2 + shifts[0].imag ** 2
+        semitone = torch.round(12 * torch.log2(frequency / self.centre[0])).long()
+        inside = (semitone >= 0) & (semitone < len(self.centre))
+        peak = inside & (power > self.floor) & (power >= beside(power, 1)) & (power > beside(power, -1))
+        power = power * peak
+        semitone = semitone.clamp(0, len(self.centre) - 1)
+        zeros = power.new_zeros(*power.shape[:2], len(self.centre))
+        energy = zeros.scatter_add(2, semitone, power)
+        mean = zeros.scatter_add(2, semitone, power * frequency) / (energy + 1e-12)
+        return energy.sqrt(), torch.where(energy > 0, mean - self.centre, 0.0)
+
+    def _spectrum(self, audio: Tensor, shift: int) -> Tensor:
+        """[B, T, bins] around the third hop of each frame, ``shift`` samples later."""
+        left = self.window // 2 - HOP
+        padded = nn.functional.pad(audio, (left, self.window))[:, shift:]
+        frames = padded.unfold(1, self.window, 4 * HOP)[:, : audio.shape[1] // (4 * HOP)]
+        return torch.fft.rfft(frames * self.taper)[..., : self.bins]
+
+    def forward(self, controls: Controls, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Errors of amplitude (compressed, relative to all) and of pitch (semitones, weighted by level).
+
+        controls of the hops of audio [B, T * 640].
+        """
+        wanted, offset = (part.repeat_interleave(4, dim=1) for part in self.target(audio))
+        level = wanted.sqrt()
+        loudness = (controls.amplitude.clamp(min=1e-8).sqrt() - level).abs().mean() / (level.mean() + 1e-3)
+        semitone = self.centre * (2 ** (1 / 12) - 1)
+        wrong = ((controls.offset - offset) / semitone).abs()
+        return loudness, (wrong * level).sum() / (level.sum() + 1e-6)
+
+
+def beside(power: Tensor, step: int) -> Tensor:
+    """The neighbours ``step`` bins up, edges repeated."""
+    return torch.roll(nn.functional.pad(power, (1, 1), mode="replicate"), -step, dims=-1)[..., 1:-1]

@@ -33,7 +33,7 @@ class SpectralConfig:
     levels: int = 4
     codes: int = 1024
     fast_bands: int = 80
-    slow_bands: int = 128
+    slow_bands: int = 192
     noise_bands: int = 64
 
 
@@ -51,7 +51,7 @@ class Encoder(nn.Module):
     def __init__(self, config: SpectralConfig) -> None:
         super().__init__()
         self.fast_spectrum = CausalLogSpectrum(640, HOP, config.fast_bands, 40.0, 15_000.0)
-        self.slow_spectrum = CausalLogSpectrum(4096, HOP * SUBFRAMES, config.slow_bands, 27.5, 10_000.0)
+        self.slow_spectrum = CausalLogSpectrum(4096, HOP * SUBFRAMES, config.slow_bands, 27.5, 27.5 * 2 ** ((config.slow_bands - 1) / 24))
         self.fast_in = nn.Linear(config.fast_bands, config.fast_width)
         self.fast = ConvNeXtStack(config.fast_width, config.fast_depth)
         self.down = nn.Linear(SUBFRAMES * config.fast_width, config.slow_width)

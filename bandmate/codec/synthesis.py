@@ -1,9 +1,10 @@
 """Sound from sinusoids plus noise, both laid into short-time spectra (after Rodet and Depalle 1992; Serra and Smith 1990).
 
 A network without memory of its phase that is fed a steady note puts out the same frame again and again, that is, a
-sound of period one hop: every pitch snaps to a grid and sounds metallic. Here each spectral bin owns an oscillator
-whose phase is carried on from frame to frame, and the network says only how loud and where within its bin it is. Hiss,
-breath and drums come from a fixed white noise shaped by the network. Windows overlap by 480 samples: that is the delay.
+sound of period one hop: every pitch snaps to a grid and sounds metallic. Here each semitone owns an oscillator whose
+phase is carried on from frame to frame, and the network says only how loud it is and how far off the equal-tempered
+pitch. Hiss, breath and drums come from a fixed white noise shaped by the network. Windows overlap by 480 samples: that
+is the delay.
 """
 
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 WINDOW, HOP = 640, 160  # 20 ms and 5 ms at 32 kHz
 OVERLAP = WINDOW - HOP
 BINS = WINDOW // 2 + 1
+BIN_HZ = 50.0
 
 
 class SynthesisState(NamedTuple):
@@ -26,23 +28,32 @@ class SynthesisState(NamedTuple):
 
 
 class OscillatorBank(nn.Module):
-    """One sinusoid per bin, and one between each two bins of the low register where partials stand close."""
+    """One sinusoid per semitone of equal temperament (A4 = 440 Hz) from A0 up, each within half a semitone of its pitch.
 
-    def __init__(self, on_bin: int = 200, between: int = 64) -> None:
+    Amplitudes on this grid are nearly what a log-frequency spectrum shows, which a network copies at once; finding the
+    place of a partial within an evenly spaced bin instead was not learned at all (docs/log.md).
+    """
+
+    def __init__(self, semitones: int = 98, lowest: float = 27.5) -> None:
         super().__init__()
-        self.on_bin, self.between = on_bin, between
-        base = torch.cat([torch.arange(1, on_bin + 1.0), torch.arange(between)])
-        self.register_buffer("base", base, persistent=False)
-        self.register_buffer("centre", base + torch.tensor([0.0] * on_bin + [0.5] * between), persistent=False)
-        self.register_buffer("reach", torch.tensor([1.0] * on_bin + [0.5] * between), persistent=False)
+        centre = lowest * 2 ** (torch.arange(semitones, dtype=torch.float64) / 12) / BIN_HZ
+        base = centre.round().long()
+        spread = torch.zeros(5, semitones, BINS + 4)  # two cells of margin on either side
+        for j in range(5):
+            spread[j, torch.arange(semitones), base + j] = 1.0
+        self.register_buffer("centre", centre.float(), persistent=False)
+        self.register_buffer("from_base", (centre - base).float(), persistent=False)
+        self.register_buffer("reach", (centre * (2 ** (1 / 24) - 1)).float(), persistent=False)
+        self.register_buffer("spread", spread[:, :, 2 : 2 + BINS].contiguous(), persistent=False)
 
-    base: Tensor
     centre: Tensor  # bins of 50 Hz
-    reach: Tensor  # how far from there each may stand
+    from_base: Tensor  # bins from the nearest whole one
+    reach: Tensor  # bins to a quarter tone above
+    spread: Tensor  # [5, N, BINS] where each oscillator's five bins lie
 
     @property
     def count(self) -> int:
-        return self.on_bin + self.between
+        return len(self.centre)
 
     def forward(self, amplitude: Tensor, offset: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
         """Spectra of windowed sinusoids.
@@ -58,19 +69,13 @@ class OscillatorBank(nn.Module):
         cycles = (self.centre + offset.detach()).double() * (HOP / WINDOW)
         running = phase[:, None] + cycles.cumsum(1)
         angle = (2 * torch.pi * (running - running.floor())).to(amplitude.dtype)
-        lobe = raised_cosine_lobe(self.centre - self.base + offset)
+        lobe = raised_cosine_lobe((self.from_base + offset).clamp(-1, 1))
         real, imaginary = amplitude * angle.cos(), amplitude * angle.sin()
-        return torch.complex(self._spread(real, lobe), self._spread(imaginary, lobe)), running[:, -1] % 1.0
+        return torch.complex(self._lay(real, lobe), self._lay(imaginary, lobe)), running[:, -1] % 1.0
 
-    def _spread(self, part: Tensor, lobe: list[Tensor]) -> Tensor:
-        """Lays each oscillator over the five bins around its base: [B, H, N] -> [B, H, BINS]."""
-        n, total = self.on_bin, BINS + 4
-        spectrum = part.new_zeros(*part.shape[:2], total)
-        for j, weight in enumerate(lobe):  # bin = base + j - 2; two cells of margin on either side
-            on, between = (part * weight).split([n, self.between], dim=-1)
-            spectrum = spectrum + F.pad(on, (1 + j, total - n - 1 - j))
-            spectrum = spectrum + F.pad(between, (j, total - self.between - j))
-        return spectrum[..., 2 : 2 + BINS]
+    def _lay(self, part: Tensor, lobe: list[Tensor]) -> Tensor:
+        """Each oscillator onto the five bins around its base: [B, H, N] -> [B, H, BINS]."""
+        return sum((part * weight) @ where for weight, where in zip(lobe, self.spread, strict=True))  # type: ignore[return-value]
 
 
 def raised_cosine_lobe(offset: Tensor) -> list[Tensor]:

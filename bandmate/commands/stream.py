@@ -266,6 +266,8 @@ class Run:
             lines.append(f"{report['bad_samples']} samples of the input were no numbers; heard as silence")
         if not loudest:
             lines.append("the input is silent")
+        if args.listen >= report["seconds"]:
+            lines.append(f"it ends before --listen {args.listen:g} s are over: nothing was played")
         if self.reader.channels > 1:
             lines.append(f"{self.reader.channels} channels were averaged to one")
         lines.append(

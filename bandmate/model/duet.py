@@ -87,7 +87,7 @@ class Duet(DuetNetwork):
         size, ring, device = len(instrument), c.window + BLOCK, self.embedding.device
         shape = (c.layers, size * (2 if guided else 1), c.kv_heads, c.sinks + 2 * ring, c.width // c.heads)
         keys, values = (torch.zeros(shape, dtype=self.embedding.dtype, device=device) for _ in range(2))
-        keys[..., : c.sinks, :], values[..., : c.sinks, :] = self.sinks[:, 0, None], self.sinks[:, 1, None]
+        values[..., : c.sinks, :] = self.sinks[:, None]  # their keys are zero
         return DuetState(
             instrument=instrument,
             keys=keys,

@@ -30,7 +30,7 @@ class DuetConfig:
     kv_heads: int = 4
     hidden: int = 512
     window: int = 384
-    sinks: int = 2
+    sinks: int = 1
     levels: int = 4
     codes: int = 1024
     instruments: int = 18
@@ -64,7 +64,8 @@ class DuetNetwork(nn.Module):
         self.heard = nn.ModuleList(Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers - 1))
         self.heard_last = Projections(c.width, c.heads, c.kv_heads, queries=False)
         self.played = nn.ModuleList(Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers))
-        self.sinks = nn.Parameter(torch.randn(c.layers, 2, c.kv_heads, c.sinks, c.width // c.heads) * 0.2)
+        # What attention rests on when nothing fits. Its key is zero: a score that does not depend on the position.
+        self.sinks = nn.Parameter(torch.randn(c.layers, c.kv_heads, c.sinks, c.width // c.heads) * 0.2)
         self.embedding = nn.Parameter(torch.randn(c.levels, c.codes + SPECIAL, c.width) * 0.02)
         self.instrument = nn.Embedding(c.instruments, c.width)
         self.age = nn.Linear(AGE_FEATURES, c.width)
@@ -121,10 +122,8 @@ class DuetNetwork(nn.Module):
         for layer, block in enumerate(self.played):
             q, k, v = self.hear_layer(layer, h, x_angles)
             yq, yk, yv = block.attention_in(y, y_angles)
-            keys, values = (
-                torch.cat([sink.expand(len(y), -1, -1, -1).to(yk.dtype), a, b], dim=2)
-                for sink, a, b in zip(self.sinks[layer], (k, v), (yk, yv), strict=True)
-            )
+            sink = self.sinks[layer].expand(len(y), -1, -1, -1).to(yk.dtype)
+            keys, values = torch.cat([torch.zeros_like(sink), k, yk], dim=2), torch.cat([sink, v, yv], dim=2)
             y = block.finish(y, attend(yq, keys, values, y_mask))
             if q is not None:
                 h = self.heard[layer].finish(h, attend(q, k, v, x_mask))

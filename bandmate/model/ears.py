@@ -7,7 +7,7 @@ from bandmate.nn.conv import ConvNeXtBlock
 from bandmate.nn.spectrogram import CausalLogSpectrum, dequantise_db, quantise_db
 
 HOP = 640  # samples per input frame
-PITCH_BANDS, ATTACK_BANDS = 128, 40
+PITCH_BANDS, ATTACK_BANDS = 96, 40  # one per semitone of equal temperament from A0 up; log-spaced
 FEATURES = PITCH_BANDS + 2 * ATTACK_BANDS
 
 
@@ -19,7 +19,7 @@ class MelEars(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pitch = CausalLogSpectrum(4096, HOP, PITCH_BANDS, 27.5, 8_000.0)
+        self.pitch = CausalLogSpectrum(4096, HOP, PITCH_BANDS, 27.5, 27.5 * 2 ** ((PITCH_BANDS - 1) / 12))
         self.attack = CausalLogSpectrum(640, HOP // 2, ATTACK_BANDS, 60.0, 15_000.0)
 
     def init_state(self, batch: int) -> tuple[Tensor, Tensor]:

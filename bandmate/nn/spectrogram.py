@@ -31,7 +31,7 @@ def dequantise_db(level: Tensor) -> Tensor:
 
 
 class CausalLogSpectrum(nn.Module):
-    """Band levels in dB of a causal short-time Fourier transform; 0 dB is a full-scale sine.
+    """Band levels in dB of a causal short-time Fourier transform; a full-scale sine reads 0 dB in its bin.
 
     Frame t covers the samples [(t + 1) hop - window, (t + 1) hop). The state is the last ``window - hop`` samples.
     """

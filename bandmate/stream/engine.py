@@ -61,10 +61,11 @@ class Engine:
         self._codec, self._model, self._sampler = codec, model, sampler
         self._gain = np.float32(10 ** (gain_db / 20))
         self._decoder = ChunkDecoder(codec)
-        self._ears = model.init_ears(1) if model.ears == "mel" else codec.init_encoder(1)
-        self._state = model.init_state(
-            torch.tensor([instrument]), spec, 1, column=first_column, guided=sampler.guided
-        )
+        with torch.inference_mode():
+            self._ears = model.init_ears(1) if model.ears == "mel" else codec.init_encoder(1)
+            self._state = model.init_state(
+                torch.tensor([instrument]), spec, 1, column=first_column, guided=sampler.guided
+            )
         self._ring = RingBuffer((max(spec.t_f, 0) + 2 * spec.k + 4) * codec.hop)
         self._index = 0
         self._heard = 0  # frames
@@ -186,15 +187,15 @@ class Engine:
 
     def _emit(self, call: Call, play: bool) -> torch.Tensor:
         """codes [1, K, m] of the frames that the call completes; -1 where there are none."""
-        levels, pattern = self.geometry.levels, self.geometry.pattern
-        if call.silent or not call.count:
-            frames = max(0, call.column + call.count - pattern) - max(0, call.column - pattern)
-            return torch.full((1, levels, frames), -1)
-        if play:
+        pattern = self.geometry.pattern
+        frames = max(0, call.column + call.count - pattern) - max(0, call.column - pattern)
+        codes = torch.full((1, self.geometry.levels, 0), -1)
+        if play and call.count and not call.silent:
             codes, self._state = self._model.play(self._state, call.count, self._sampler)
-        else:
+        elif call.count and not call.silent:
             codes, self._state = self._model.skip(self._state, call.count)
-        return codes
+        # What lies before the first column was not for the model to play.
+        return torch.nn.functional.pad(codes, (frames - codes.shape[2], 0), value=-1)
 
     def _sound(self, call: Call, codes: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Samples for exactly call.start .. call.end, and the tail after them."""

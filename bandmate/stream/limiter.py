@@ -12,10 +12,10 @@ def limit(samples: np.ndarray) -> np.ndarray:
     magnitude = np.abs(samples)
     if not np.any(~(magnitude <= KNEE)):  # NaN compares false
         return samples
-    clean = np.nan_to_num(samples, nan=0.0, posinf=2.0, neginf=-2.0)
-    magnitude = np.abs(clean)
+    finite = np.clip(np.nan_to_num(samples, nan=0.0), -2.0, 2.0)
+    magnitude = np.abs(finite)
     bent = KNEE + (1 - KNEE) * np.tanh((magnitude - KNEE) / (1 - KNEE))
-    return np.where(magnitude <= KNEE, clean, np.sign(clean) * bent).astype(samples.dtype)
+    return np.where(magnitude <= KNEE, finite, np.sign(finite) * bent).astype(samples.dtype)
 
 
 def clean(samples: np.ndarray) -> tuple[np.ndarray, int]:

@@ -132,11 +132,9 @@ def draw_calls(axis: "Axes", picture: Picture) -> None:
 def draw_limits(axis: "Axes", picture: Picture) -> list[float]:
     """The deadline and the next call as labelled lines; their heights in ms."""
     shift = picture.timings[0].shift / picture.rate if picture.timings else 0.0
-    limits = [(1000 * picture.period, "the next call begins", (0, (4, 3)))]
+    limits = [(1000 * picture.period, "the next call begins", "--")]
     if picture.budget + shift > 0:
-        limits.append(
-            (1000 * (picture.budget + shift), "deadline, counted from the last input heard", (0, ()))
-        )
+        limits.append((1000 * (picture.budget + shift), "deadline, counted from the last input heard", "-"))
     # The upper of the two carries its label above, the lower one below: they may be close.
     for rank, (height, name, dashes) in enumerate(sorted(limits, reverse=True)):
         axis.axhline(height, color=INK, lw=1.0, ls=dashes)

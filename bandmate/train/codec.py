@@ -18,7 +18,7 @@ from bandmate.codec.discriminator import (
     discriminator_loss,
     feature_matching_loss,
 )
-from bandmate.codec.loss import LONG, SHORT, FrequencyLoss, MultiScaleSpectralLoss
+from bandmate.codec.loss import LONG, SHORT, PartialsLoss, MultiScaleSpectralLoss
 from bandmate.codec.spectral import Controls, SpectralCodec, SpectralConfig
 from bandmate.codec.synthesis import OVERLAP, SynthesisState
 from bandmate.train.loop import LoopConfig, Training, cosine_with_warmup
@@ -39,7 +39,10 @@ class CodecTrainConfig:
     decoder_rate: float = 1e-3
     adversarial_rate: float = 3e-4
     noise: float = 0.85  # 64 / 2 * log2(1 + 1 / 0.85^2) = 40 bits, what 4 levels of 1024 codes carry
-    frequency_weight: float = 1.0
+    noise_start: float = 0.1  # loud noise from the first step on teaches envelopes and no pitch
+    noise_ramp: tuple[float, float] = (0.3, 0.9)  # shares of the noise stage between which it rises, evenly in dB
+    partials_weight: float = 1.0
+    pitch_weight: float = 1.0
     fit_batches: int = 120
     seed: int = 0
     steps_per_epoch: int = 100
@@ -88,7 +91,7 @@ class CodecTraining(Training):
         self.crops = RenderedCrops(folder, config.frames)
         self.codec = SpectralCodec(config.codec)
         self.spectral = MultiScaleSpectralLoss()
-        self.frequency = FrequencyLoss(self.codec.decoder.bank.centre)
+        self.partials = PartialsLoss(self.codec.decoder.bank.centre)
         self.discriminator = MultiResolutionDiscriminator()
         self.register_buffer("fitted", torch.tensor(False))
 
@@ -146,9 +149,16 @@ class CodecTraining(Training):
             latent = self.codec.encoder(audio)[0]
             generator = torch.Generator(device="cpu").manual_seed(self.step)
             noise = torch.randn(latent.shape, generator=generator).to(latent.device)
-            return latent + self.config.noise * noise
+            return latent + self.noise_level() * noise
         with torch.no_grad(), torch.autocast(audio.device.type, enabled=False):
             return self.codec.quantizer.decode(self.codec.encode(audio))
+
+    def noise_level(self) -> float:
+        """Standard deviation of the channel's noise at this step; the latent's own is 1."""
+        c = self.config
+        begin, end = c.noise_ramp
+        rise = min(1.0, max(0.0, (self.step / c.noise_steps - begin) / (end - begin)))
+        return c.noise_start * (c.noise / c.noise_start) ** rise
 
     def sound(self, controls: Controls) -> Tensor:
         """Audio on the input's clock; the oscillators start at random phases, as they would in mid-stream."""
@@ -165,8 +175,9 @@ class CodecTraining(Training):
         spectral = self.spectral(made, target, windows)
         hops, half = self.config.warm * 4, max(1, len(audio) // 2)  # half of the batch is enough, and half the cost
         late = Controls(*(part[:half, hops:] for part in controls))
-        frequency = self.frequency(late, audio[:half, self.config.warm * self.codec.hop :])
-        return spectral + self.config.frequency_weight * frequency, {"spectral": spectral, "frequency": frequency}
+        partials, pitch = self.partials(late, audio[:half, self.config.warm * self.codec.hop :])
+        loss = spectral + self.config.partials_weight * partials + self.config.pitch_weight * pitch
+        return loss, {"spectral": spectral, "partials": partials, "pitch": pitch}
 
     def adversarial(self, made: Tensor, target: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
         """One discriminator step, then what the codec owes it."""

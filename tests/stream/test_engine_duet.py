@@ -50,10 +50,12 @@ def roughened(module: Any) -> Any:
     return module.eval()
 
 
-def stream(ears: str, spec: StreamSpec, samples: np.ndarray, size: int, sampler: Sampler) -> tuple:
+def stream(
+    ears: str, spec: StreamSpec, samples: np.ndarray, size: int, sampler: Sampler, first_column: int = 0
+) -> tuple[np.ndarray, torch.Tensor]:
     """Output of the engine [S] and the codes it played [1, K, T], input pushed in blocks of this size."""
     codes: list[torch.Tensor] = []
-    engine = Engine(codec(), duet(ears), spec, sampler, 3)
+    engine = Engine(codec(), duet(ears), spec, sampler, 3, first_column=first_column)
     decode = engine._decoder.decode
     engine._decoder.decode = lambda c: (codes.append(c), decode(c))[1]  # type: ignore[method-assign]
     blocks = [b for i in range(0, len(samples), size) for b in engine.push(samples[i : i + size])]
@@ -83,6 +85,22 @@ def test_engine_equals_the_oracle_and_the_whole_clip(ears: str, t_f: int, k: int
     assert out.shape == samples.shape
     assert 0.01 < np.abs(out).max() < 0.98
     np.testing.assert_allclose(out[:-480], audio[:-480], atol=1e-5)
+
+
+@pytest.mark.parametrize(("t_f", "k"), SPECS)
+def test_listening_first_equals_the_oracle(t_f: int, k: int) -> None:
+    spec, first, frames = StreamSpec(t_f, k), 31, 75
+    samples, sampler, model = music(1.5), Sampler(seed=2), duet("mel")
+    out, codes = stream("mel", spec, samples, 999, sampler, first_column=first)
+    padded = torch.zeros(1, max(frames, frames_needed(spec, frames, first_column=first)) * 640)
+    padded[0, : len(samples)] = torch.from_numpy(samples)
+    x, _ = model.hear(padded, model.init_ears(1))
+    oracle = generate(model, x, spec, sampler, 3, frames, first_column=first)
+    assert torch.equal(codes[:, :, :frames], oracle)
+    assert (oracle[:, :, :first] == -1).all()
+    assert (oracle[:, :, first:] >= 0).all()
+    assert not out[: first * 640].any()
+    assert out[first * 640 :].any()
 
 
 @pytest.mark.parametrize(("t_f", "k"), SPECS)

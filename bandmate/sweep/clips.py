@@ -1,0 +1,126 @@
+"""Excerpts of rendered songs to measure on: spread evenly over the songs of a split, by a seed alone."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandmate.audio.loudness import activity
+from bandmate.data.render import load_track, rendered_tracks
+from bandmate.data.stems import Track
+from bandmate.data.windows import BOTH_SOUND, cut, draw_window
+
+HOP = 640  # samples per frame
+TRIES = 12  # excerpts of a track that are looked at before it is given up
+SLACK = 100  # frames more than a window needs, so that it can be laid where both sides sound
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A target stem and the mixture of others that it goes with; both begin at the same instant.
+
+    The mixture is longer than the target where the model hears ahead: mixture [S'], target [S].
+    """
+
+    song: str
+    instrument: int
+    mixture: NDArray[np.float32]
+    target: NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Excerpt:
+    """One sound by itself: a stem of class ``instrument``, or a whole mix where that is None. audio [S]."""
+
+    song: str
+    instrument: int | None
+    audio: NDArray[np.float32]
+
+
+def split_paths(folder: Path, split: str) -> list[Path]:
+    """Rendered tracks of a split: the first renditions of all songs, then the second ones, and so on."""
+    found = rendered_tracks(folder)
+    paths = [path for path in found if path.parent.name == split]
+    if not paths:
+        there = ", ".join(sorted({path.parent.name for path in found}))
+        raise ValueError(f"{folder} holds no rendered tracks of the split {split!r}; there are: {there}")
+    return sorted(paths, key=lambda path: (path.stem.rpartition("__")[2], path.stem))
+
+
+def crop(track: Track, start: int, samples: int) -> Track:
+    """The track from sample ``start`` on."""
+    stems = (dataclasses.replace(stem, audio=stem.audio[start : start + samples]) for stem in track.stems)
+    return dataclasses.replace(track, stems=tuple(stems))
+
+
+def crops(track: Track, samples: int, rng: np.random.Generator) -> Iterator[tuple[Track, NDArray[np.bool_]]]:
+    """Random excerpts of a track (whole frames; all of it where it is shorter), and their activity [stems, T]."""
+    samples = min(samples, track.samples // HOP * HOP)
+    for _ in range(TRIES):
+        piece = crop(track, int(rng.integers((track.samples - samples) // HOP + 1)) * HOP, samples)
+        yield piece, activity(piece.audio, piece.sample_rate)
+
+
+def accompaniment_clips(
+    folder: Path, split: str, count: int, frames: int, post: int, seed: int = 0
+) -> Iterator[Clip]:
+    """``count`` clips of ``frames`` frames whose mixture goes on for ``post`` more; as many of each track as of any other, or one more.
+
+    Both sides sound in half of the frames or more; see bandmate.data.windows. Tracks without such a place are
+    left out. Raises ValueError when there is none at all.
+    """
+    paths, made, index = split_paths(folder, split), 0, 0
+    per_track = -(-count // len(paths))
+    while made < count and index < (TRIES + per_track) * len(paths):
+        if index == len(paths) and not made:
+            break
+        clip = draw_clip(load_track(paths[index % len(paths)]), frames, post, seed, index)
+        index += 1
+        if clip is not None:
+            made += 1
+            yield clip
+    if not made:
+        raise ValueError(
+            f"no track of the split {split!r} has a place of {(frames + post) / 50:g} s where a stem and others sound"
+        )
+
+
+def draw_clip(track: Track, frames: int, post: int, seed: int, index: int) -> Clip | None:
+    """A clip of the track by (seed, index), or None."""
+    rng = np.random.default_rng([seed, index])
+    for attempt, (piece, active) in enumerate(crops(track, (frames + post + SLACK) * HOP, rng)):
+        window = draw_window(active, piece.instruments, frames, seed, index * TRIES + attempt, 0, post)
+        if window is not None:
+            mixture, target = cut(piece, window, HOP, 0, post)
+            return Clip(track.song, piece.instruments[window.target], mixture, target)
+    return None
+
+
+def solo_excerpts(
+    folder: Path, split: str, songs: int, frames: int, stems: int, favoured: tuple[int, ...] = (), seed: int = 0
+) -> Iterator[Excerpt]:
+    """Of each track in turn, ``songs`` of them: its mix, and ``stems`` of its stems, all at the same place.
+
+    Stems sound in half of the frames or more. Their classes are kept even, the ``favoured`` ones at three times the
+    others.
+    """
+    taken: dict[int, float] = {}
+    for index, path in enumerate(split_paths(folder, split)[:songs]):
+        rng = np.random.default_rng([seed, index])
+        track = load_track(path)
+        for piece, active in crops(track, frames * HOP, rng):
+            sounding = np.flatnonzero(active.mean(axis=1) >= BOTH_SOUND)
+            if len(sounding):
+                break
+        else:
+            continue
+        yield Excerpt(track.song, None, piece.mix)
+        for _ in range(min(stems, len(sounding))):
+            often = np.array([taken.get(piece.instruments[stem], 0.0) for stem in sounding])
+            stem = int(rng.choice(sounding[often == often.min()]))
+            sounding = sounding[sounding != stem]
+            kind = piece.instruments[stem]
+            taken[kind] = taken.get(kind, 0.0) + (1 / 3 if kind in favoured else 1)
+            yield Excerpt(track.song, kind, piece.stems[stem].audio)

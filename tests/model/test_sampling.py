@@ -1,0 +1,57 @@
+"""Draws: the right distribution, a pure function of (seed, player, column, level), never a special id."""
+
+import pytest
+import torch
+
+from bandmate.model.sampling import Sampler, guide
+
+
+def test_draws_follow_the_distribution() -> None:
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).expand(1, 2, 4)
+    drawn = torch.cat([Sampler(top_k=4, seed=1)(logits, column) for column in range(4000)])
+    share = torch.bincount(drawn.flatten(), minlength=4) / drawn.numel()
+    torch.testing.assert_close(share, torch.tensor([0.5, 0.3, 0.15, 0.05]), rtol=0, atol=0.02)
+
+
+def test_a_players_draws_do_not_depend_on_the_others_in_the_batch() -> None:
+    logits = torch.randn(3, 4, 64, generator=torch.Generator().manual_seed(0))
+    together = Sampler(seed=5, players=(7, 8, 9))(logits, 11)
+    alone = Sampler(seed=5, players=(9,))(logits[2:], 11)
+    assert torch.equal(together[2:], alone)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"players": (1,)}, {"column": 1}])
+def test_draws_change_with_seed_player_and_column(change: dict) -> None:
+    logits = torch.zeros(1, 4, 1000)
+    column = change.pop("column", 0)
+    other = Sampler(**({"players": (0,)} | change), top_k=1000)(logits, column)
+    assert not torch.equal(Sampler(players=(0,), top_k=1000)(logits, 0), other)
+
+
+def test_levels_of_a_column_are_drawn_independently() -> None:
+    drawn = Sampler(top_k=1000)(torch.zeros(1, 4, 1000), 0)
+    assert len(set(drawn.flatten().tolist())) == 4
+
+
+def test_top_k_and_temperature_per_level() -> None:
+    logits = torch.randn(1, 3, 100, generator=torch.Generator().manual_seed(0))
+    best = logits.argmax(-1)
+    for column in range(50):
+        drawn = Sampler(temperature=(0.0, 1.0, 5.0), top_k=(100, 1, 3))(logits, column)
+        assert torch.equal(drawn[:, :2], best[:, :2])
+        assert drawn[0, 2] in logits[0, 2].topk(3).indices
+
+
+def test_guidance_one_is_none_and_more_moves_away_from_the_deaf() -> None:
+    given, null = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 2.0])
+    assert torch.equal(guide(given, null, 1.0), given)
+    assert torch.equal(guide(given, null, 0.0), null)
+    assert torch.equal(guide(given, null, 2.0), torch.tensor([0.0, 2.0]))
+    assert Sampler(guidance=1.5).guided
+    assert not Sampler().guided
+
+
+@pytest.mark.parametrize("bad", [{"temperature": -1.0}, {"top_k": 0}, {"guidance": float("nan")}, {"temperature": (1.0, float("inf"))}])
+def test_nonsense_is_refused(bad: dict) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Sampler(**bad)
