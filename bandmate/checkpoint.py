@@ -89,14 +89,25 @@ def load_weights(module: nn.Module, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged or cut short ({error}); fetch or train it anew") from None
     expected = module.state_dict()
-    wrong = sorted(set(weights) ^ set(expected)) or sorted(k for k in weights if weights[k].shape != expected[k].shape)
+    wrong = sorted(set(weights) ^ set(expected)) or sorted(
+        k for k in weights if weights[k].shape != expected[k].shape
+    )
     if wrong:
-        raise ValueError(f"{path} does not fit its config.yaml: parameter {wrong[0]!r} differs ({len(wrong)} in all)")
-    module.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in weights.items()})
+        raise ValueError(
+            f"{path} does not fit its config.yaml: parameter {wrong[0]!r} differs ({len(wrong)} in all)"
+        )
+    module.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    )
 
 
 def save_bundle(
-    folder: Path, codec: SpectralCodec, model: Duet, sampling: dict[str, Any], about: dict[str, Any], half: bool = True
+    folder: Path,
+    codec: SpectralCodec,
+    model: Duet,
+    sampling: dict[str, Any],
+    about: dict[str, Any],
+    half: bool = True,
 ) -> None:
     """Writes a bundle; weights in float16 unless ``half`` is False."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,4 +125,7 @@ def save_bundle(
 def plain(module: nn.Module, half: bool) -> dict[str, torch.Tensor]:
     """The state as contiguous tensors of its own."""
     state = module.state_dict()
-    return {name: (value.half() if half and value.is_floating_point() else value).contiguous().clone() for name, value in state.items()}
+    return {
+        name: (value.half() if half and value.is_floating_point() else value).contiguous().clone()
+        for name, value in state.items()
+    }

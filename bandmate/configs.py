@@ -34,7 +34,10 @@ def duet_tiny() -> DuetConfig:
     return DuetConfig(width=32, layers=2, heads=4, kv_heads=2, hidden=48, window=32, codes=32)
 
 
-CODECS: dict[str, Callable[[], SpectralConfig]] = {"spectral-small": spectral_small, "spectral-tiny": spectral_tiny}
+CODECS: dict[str, Callable[[], SpectralConfig]] = {
+    "spectral-small": spectral_small,
+    "spectral-tiny": spectral_tiny,
+}
 MODELS: dict[str, Callable[[], DuetConfig]] = {"duet-small": duet_small, "duet-tiny": duet_tiny}
 
 

@@ -135,7 +135,8 @@ def test_output_is_aligned_at_any_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize("t_f", [-4, 4])
 def test_very_short_input(samples: int, t_f: int, tmp_path: Path) -> None:
     source, out = write(tmp_path / "in.wav", music(1)[:samples]), tmp_path / "out.wav"
-    assert run(source, "-o", out, "--t-f", t_f, "--plot", tmp_path / "p.png") == 0
+    plot = ["--plot", tmp_path / "p.png"] if samples == 1 else []
+    assert run(source, "-o", out, "--t-f", t_f, *plot) == 0
     assert soundfile.info(out).frames == samples
 
 
@@ -421,9 +422,11 @@ def test_help_version_and_models(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_verb_can_be_loaded_and_helps(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in cli.VERBS:
-        with pytest.raises(SystemExit) as leave:
-            cli.load(verb)(["--help"])
-        assert leave.value.code == 0
+        try:
+            code = cli.load(verb)(["--help"])
+        except SystemExit as leave:
+            code = leave.code  # type: ignore[assignment]
+        assert not code
         assert "xample" in capsys.readouterr().out
 
 

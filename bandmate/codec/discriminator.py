@@ -23,7 +23,9 @@ class SpectrogramDiscriminator(nn.Module):
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
         """audio [B, S] -> scores [B, 1, T', F'], features."""
-        spectrum = torch.fft.rfft(audio.unfold(1, self.window, self.window // 4) * self.taper) / self.window**0.5
+        spectrum = (
+            torch.fft.rfft(audio.unfold(1, self.window, self.window // 4) * self.taper) / self.window**0.5
+        )
         # Compressed, so that the quiet highs are seen beside the loud bass.
         scale = (spectrum.abs().square() + 1e-6).pow(-0.35)
         x = torch.stack([spectrum.real * scale, spectrum.imag * scale], dim=1)

@@ -31,7 +31,9 @@ class ResidualVectorQuantizer(nn.Module):
         return sum(book[codes[:, level]] for level, book in enumerate(self.codebook))  # type: ignore[return-value]
 
     @torch.no_grad()
-    def fit(self, latent: Tensor, iterations: int = 12, generator: torch.Generator | None = None) -> list[dict[str, float]]:
+    def fit(
+        self, latent: Tensor, iterations: int = 12, generator: torch.Generator | None = None
+    ) -> list[dict[str, float]]:
         """Residual k-means on latent [N, D]; returns usage, perplexity and remaining energy per level."""
         residual, energy = latent.float(), latent.float().square().mean()
         report = []
@@ -40,7 +42,9 @@ class ResidualVectorQuantizer(nn.Module):
             index = nearest(residual, book)
             residual = residual - book[index]
             self.codebook[level] = book
-            report.append(codebook_usage(index, len(book)) | {"residual": float(residual.square().mean() / energy)})
+            report.append(
+                codebook_usage(index, len(book)) | {"residual": float(residual.square().mean() / energy)}
+            )
         return report
 
 
@@ -52,7 +56,9 @@ def nearest(x: Tensor, book: Tensor) -> Tensor:
 def k_means(x: Tensor, clusters: int, iterations: int, generator: torch.Generator | None = None) -> Tensor:
     """Lloyd's algorithm from random rows of x [N, D]; an empty cluster restarts at a random row. -> [clusters, D]."""
     if len(x) < clusters:
-        raise ValueError(f"k-means wants at least {clusters} vectors for {clusters} clusters, but was given {len(x)}")
+        raise ValueError(
+            f"k-means wants at least {clusters} vectors for {clusters} clusters, but was given {len(x)}"
+        )
     book = x[torch.randperm(len(x), generator=generator)[:clusters]].clone()
     for _ in range(iterations):
         index = nearest(x, book)

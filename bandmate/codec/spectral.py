@@ -12,9 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from bandmate.codec.quantize import ResidualVectorQuantizer
-from bandmate.codec.synthesis import BINS, HOP, OVERLAP, NoiseBank, OscillatorBank, SynthesisState, overlap_add
+from bandmate.codec.synthesis import (
+    BINS,
+    HOP,
+    OVERLAP,
+    NoiseBank,
+    OscillatorBank,
+    SynthesisState,
+    overlap_add,
+)
 from bandmate.nn.conv import ConvNeXtStack
-from bandmate.nn.spectrogram import CausalLogSpectrum
+from bandmate.nn.spectrogram import CausalLogSpectrum, contrast
 
 SUBFRAMES = 4  # hops of 5 ms in a frame of 20 ms
 
@@ -51,11 +59,13 @@ class Encoder(nn.Module):
     def __init__(self, config: SpectralConfig) -> None:
         super().__init__()
         self.fast_spectrum = CausalLogSpectrum(640, HOP, config.fast_bands, 40.0, 15_000.0)
-        self.slow_spectrum = CausalLogSpectrum(4096, HOP * SUBFRAMES, config.slow_bands, 27.5, 27.5 * 2 ** ((config.slow_bands - 1) / 24))
-        self.fast_in = nn.Linear(config.fast_bands, config.fast_width)
+        self.slow_spectrum = CausalLogSpectrum(
+            4096, HOP * SUBFRAMES, config.slow_bands, 27.5, 27.5 * 2 ** ((config.slow_bands - 1) / 24)
+        )
+        self.fast_in = nn.Linear(2 * config.fast_bands, config.fast_width)
         self.fast = ConvNeXtStack(config.fast_width, config.fast_depth)
         self.down = nn.Linear(SUBFRAMES * config.fast_width, config.slow_width)
-        self.slow_in = nn.Linear(config.slow_bands, config.slow_width)
+        self.slow_in = nn.Linear(2 * config.slow_bands, config.slow_width)
         self.slow = ConvNeXtStack(config.slow_width, config.slow_depth)
         self.out = nn.Linear(config.slow_width, config.latent)
 
@@ -66,9 +76,9 @@ class Encoder(nn.Module):
         """audio [B, T * 640] -> latent [B, T, D]."""
         spectrum_f, spectrum_s, fast_state, slow_state = state or self.init_state(audio.shape[0])
         levels, spectrum_f = self.fast_spectrum(audio, spectrum_f)
-        fast, fast_state = self.fast(self.fast_in(normalise_db(levels)), fast_state)
+        fast, fast_state = self.fast(self.fast_in(contrast(levels, 6)), fast_state)
         levels, spectrum_s = self.slow_spectrum(audio, spectrum_s)
-        x = self.down(fast.unflatten(1, (-1, SUBFRAMES)).flatten(2)) + self.slow_in(normalise_db(levels))
+        x = self.down(fast.unflatten(1, (-1, SUBFRAMES)).flatten(2)) + self.slow_in(contrast(levels, 12))
         x, slow_state = self.slow(x, slow_state)
         latent = widen(self.out(x))
         latent = latent * torch.rsqrt(latent.square().mean(-1, keepdim=True) + 1e-6)
@@ -180,7 +190,9 @@ class SpectralCodec(nn.Module):
     def synthesise(self, controls: Controls, state: SynthesisState) -> tuple[Tensor, SynthesisState]:
         """Controls of H hops -> audio [B, H * 160]."""
         hops = controls.amplitude.shape[1]
-        tones, phase = self.decoder.bank(controls.amplitude, controls.offset, state.phase.to(controls.amplitude.device))
+        tones, phase = self.decoder.bank(
+            controls.amplitude, controls.offset, state.phase.to(controls.amplitude.device)
+        )
         spectra = tones + self.noise_bank(state.hop, hops, controls.noise)
         audio, tail = overlap_add(spectra, state.tail.to(spectra.device))
         return audio, SynthesisState(phase, tail, state.hop + hops)
@@ -189,11 +201,6 @@ class SpectralCodec(nn.Module):
 def widen(x: Tensor) -> Tensor:
     """Out of the half-width types of autocast; latents, phases and spectra need the precision."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
-def normalise_db(level: Tensor) -> Tensor:
-    """Levels in dB to about zero mean and unit spread."""
-    return (level + 60.0) / 25.0
 
 
 def noise_interpolation(bands: int) -> Tensor:

@@ -1,5 +1,6 @@
 """``bandmate train``: codec, model, and the bundle of both."""
 
+import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -63,10 +64,8 @@ def set_up(threads: int) -> None:
 
     if threads:
         torch.set_num_threads(threads)
-    try:
-        import lightning  # noqa: F401
-    except ImportError:
-        raise ValueError("training needs the extra packages: pip install 'bandmate[train]'") from None
+    if importlib.util.find_spec("lightning") is None:
+        raise ValueError("training needs the extra packages: pip install 'bandmate[train]'")
 
 
 def bundle(args: Arguments) -> int:

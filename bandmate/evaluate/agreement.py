@@ -1,7 +1,7 @@
 """How well two sounds go together: when their notes begin, and which pitch classes sound.
 
-Everything works on mono audio [S]; instants are seconds from its first sample. Both sides are measured by the same
-detector, so that what it misses it misses on both.
+Everything works on mono audio [S]; instants are seconds from its first sample. Both sides are measured by
+the same detector, so that what it misses it misses on both.
 """
 
 from functools import lru_cache
@@ -17,7 +17,7 @@ from bandmate.evaluate.intervals import correlation
 Audio = NDArray[np.floating]
 
 ONSET_RATE = 100  # values of the onset strength per second
-ONSET_BANDS, ONSET_RANGE_DB = 40, 60.0
+ONSET_BANDS, ONSET_RANGE_DB = 40, 40.0
 ONSET_LAG = 2  # steps over which a rise is measured
 ONSET_RISE_DB = 1.0  # least rise above the local mean, averaged over the bands
 QUIETEST_REFERENCE_DB = -50.0  # band level taken as the loudest of a clip that is quieter still
@@ -37,7 +37,10 @@ class Features(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """Each is 1 for a sound with itself; NaN where it cannot be told (no onset on one side, never both sounding)."""
+    """Each is 1 for a sound with itself.
+
+    NaN where it cannot be told (no onset on one side, never both sounding).
+    """
 
     chroma: float
     onset_f1: float
@@ -62,15 +65,18 @@ def agreement(a: Features, b: Features) -> Agreement:
         raise ValueError("two clips of the same length are wanted")
     onset_f1 = f_measure(a.onsets, b.onsets) if len(a.onsets) and len(b.onsets) else float("nan")
     both = a.sounding & b.sounding
-    return Agreement(chroma_cosine(a.chroma[both], b.chroma[both]), onset_f1, correlation(a.strength, b.strength))
+    return Agreement(
+        chroma_cosine(a.chroma[both], b.chroma[both]), onset_f1, correlation(a.strength, b.strength)
+    )
 
 
 def onset_strength(audio: Audio, rate: int = 32_000) -> NDArray[np.float64]:
     """Spectral flux in dB: [S] -> [S // (rate / 100)], value t at t / 100 s.
 
-    The mean over 40 log-spaced bands (60 Hz to 15 kHz) of the rise within 20 ms of the band level, in dB above a floor
-    60 dB below the loudest band of the clip (Boeck and Widmer 2013, without their maximum filter). Windows of 32 ms.
-    A clip whose loudest band is below -50 dB is measured from there, so that faint noise has no onsets.
+    The mean over 40 log-spaced bands (60 Hz to 15 kHz) of the rise within 20 ms of the band level, in dB
+    above a floor 40 dB below the loudest band of the clip (Boeck and Widmer 2013, without their maximum
+    filter). Windows of 32 ms. A clip whose loudest band is below -50 dB is measured from there, so that
+    faint noise has no onsets.
     """
     checked(audio, rate)
     hop, window = rate // ONSET_RATE, 2 ** round(np.log2(0.032 * rate))
@@ -88,8 +94,8 @@ def onset_strength(audio: Audio, rate: int = 32_000) -> NDArray[np.float64]:
 def pick_onsets(strength: NDArray[np.floating]) -> NDArray[np.float64]:
     """Onsets in seconds of an onset strength [T] at 100 Hz.
 
-    Peaks within 30 ms on both sides that are ONSET_RISE_DB above the mean of 100 ms on both sides; of two within 30 ms the
-    first (the rule of Boeck, Krebs and Schedl 2012, with a threshold in dB).
+    Peaks within 30 ms on both sides that are ONSET_RISE_DB above the mean of 100 ms on both sides; of two
+    within 30 ms the first (the rule of Boeck, Krebs and Schedl 2012, with a threshold in dB).
     """
     if not len(strength):
         return np.zeros(0)
@@ -133,17 +139,22 @@ def f_measure(
 def chroma(audio: Audio, rate: int = 32_000) -> NDArray[np.float64]:
     """Energy of the 12 pitch classes (C first, A4 = 440 Hz) every 0.2 s: [S] -> [S // (rate / 5), 12].
 
-    Power spectrum of a window of about 0.26 s around the middle of each 0.2 s, C2 to C8, each bin given to the two
-    nearest semitones (Fujishima 1999). A frame's scale is left as it is: cosines do not see it.
+    Power spectrum of a window of about 0.26 s around the middle of each 0.2 s, C2 to C8, each bin given
+    to the two nearest semitones (Fujishima 1999). A frame's scale is left as it is: cosines do not see
+    it.
     """
     checked(audio, rate)
     hop, window = rate // CHROMA_RATE, 2 ** round(np.log2(0.256 * rate))
     steps = len(audio) // hop
-    return power_spectrum(audio, window, hop, steps, hop // 2) @ pitch_class_weights(window, rate)
+    power = power_spectrum(audio, window, hop, steps, hop // 2)
+    return (power @ pitch_class_weights(window, rate)).astype(np.float64)
 
 
 def chroma_cosine(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Mean over frames of the cosine of chroma vectors a, b [T, 12]; NaN without a frame in which both have energy."""
+    """Mean over frames of the cosine of chroma vectors a, b [T, 12].
+
+    NaN without a frame in which both have energy.
+    """
     if a.shape != b.shape or a.ndim != 2:
         raise ValueError(f"chroma of the same shape [T, 12] is wanted, not {a.shape} and {b.shape}")
     size = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
@@ -162,7 +173,10 @@ def checked(audio: Audio, rate: int) -> None:
 
 
 def power_spectrum(audio: Audio, window: int, hop: int, steps: int, centre: int) -> NDArray[np.float32]:
-    """Hann-windowed power at samples centre + t * hop, zeros beyond the ends: [steps, window // 2 + 1]; full scale is 1."""
+    """Hann-windowed power at samples centre + t * hop, zeros beyond the ends.
+
+    [steps, window // 2 + 1]; full scale is 1.
+    """
     taper = np.hanning(window + 1)[:-1].astype(np.float32) * (4 / window)
     left = window // 2 - centre
     padded = np.pad(np.asarray(audio, np.float32), (max(0, left), window + hop))[max(0, -left) :]

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from bandmate.evaluate.agreement import Audio, chroma_cosine, describe, f_measure
 
+FEWEST_ONSETS = 4  # an F1 over fewer is a coin toss, as with the slow pads that have hardly any
+
 
 class Fidelity(NamedTuple):
     """Of a reconstruction against its original; NaN where it cannot be told."""
@@ -20,8 +22,9 @@ class Fidelity(NamedTuple):
 def fidelity(original: Audio, reconstruction: Audio, rate: int = 32_000) -> Fidelity:
     """What is left of mono audio [S].
 
-    Onset F1 within 50 ms, NaN when the original has no onset; mean cosine of chroma over the frames in which the
-    original sounds (a frame that fell silent counts 0), NaN when it never does; SI-SDR and level.
+    Onset F1 within 50 ms, NaN when the original has fewer than FEWEST_ONSETS; mean cosine of chroma over
+    the frames in which the original sounds (a frame that fell silent counts 0), NaN when it never does;
+    SI-SDR and level.
     """
     if original.shape != reconstruction.shape:
         raise ValueError(f"equally long audio is wanted, not {original.shape} and {reconstruction.shape}")
@@ -29,7 +32,7 @@ def fidelity(original: Audio, reconstruction: Audio, rate: int = 32_000) -> Fide
     kept = a.sounding & (b.chroma.sum(axis=1) > 0)
     cosine = chroma_cosine(a.chroma[kept], b.chroma[kept]) * kept.sum() if kept.any() else 0.0
     return Fidelity(
-        f_measure(a.onsets, b.onsets) if len(a.onsets) else float("nan"),
+        f_measure(a.onsets, b.onsets) if len(a.onsets) >= FEWEST_ONSETS else float("nan"),
         cosine / a.sounding.sum() if a.sounding.any() else float("nan"),
         si_sdr(original, reconstruction),
         level_difference(reconstruction, original),
@@ -37,7 +40,7 @@ def fidelity(original: Audio, reconstruction: Audio, rate: int = 32_000) -> Fide
 
 
 def si_sdr(original: Audio, reconstruction: Audio) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB of audio [S] (Le Roux et al. 2019), within -100 ... 100.
+    """Scale-invariant signal-to-distortion ratio of audio [S], dB, -100 ... 100 (Le Roux et al. 2019).
 
     NaN when the original is silent. A codec that makes its own phases scores far below 0 and may sound well.
     """
@@ -61,8 +64,11 @@ def level_difference(a: Audio, b: Audio) -> float:
 
 
 def code_statistics(codes: NDArray[np.integer], size: int) -> list[dict[str, float]]:
-    """Of codes [K, N] of books of ``size`` entries, per level: share of the entries that occur, and the perplexity
-    exp(entropy) of their frequencies, ``size`` when all are equally frequent."""
+    """Of codes [K, N] of books of ``size`` entries, per level, how many entries are used, and how evenly.
+
+    The share of the entries that occur, and the perplexity exp(entropy) of their frequencies, which is
+    ``size`` when all are equally frequent.
+    """
     if codes.ndim != 2 or not codes.shape[1]:
         raise ValueError(f"codes [K, N] with a frame or more are wanted, not {list(codes.shape)}")
     if codes.min() < 0 or codes.max() >= size:

@@ -9,7 +9,10 @@ DRAWS = 2000
 
 
 class Interval(NamedTuple):
-    """A mean with its 95 % interval; NaN where it cannot be told. ``songs`` and ``values``: how many entered."""
+    """A mean with its 95 % interval.
+
+    NaN where it cannot be told. ``songs`` and ``values``: how many entered.
+    """
 
     mean: float
     low: float
@@ -38,7 +41,7 @@ def song_means(values: ArrayLike, songs: ArrayLike) -> NDArray[np.float64]:
 
 
 def bootstrap(values: ArrayLike, songs: ArrayLike, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """Mean over songs of the song means, with the 95 % percentile interval (Efron and Tibshirani 1993, ch. 13).
+    """Mean over songs of the song means, with the 95 % percentile interval (Efron and Tibshirani 1993).
 
     Clips of one song are not independent, so songs are drawn with replacement, never clips.
 

@@ -13,7 +13,7 @@ from bandmate.model.tokens import MISSING
 from bandmate.nn.transformer import attend, rotary_angles
 from bandmate.spec import StreamSpec
 
-BLOCK = 64  # positions written at once, and so the slack of the ring beyond the window
+BLOCK = 32  # positions written at once, and so the slack of the ring beyond the window
 NEVER = -(2**40)  # position of a slot that was never written
 
 
@@ -71,7 +71,13 @@ class Duet(DuetNetwork):
         return self.mel_ears(audio, state)
 
     def init_state(
-        self, instrument: Tensor, spec: StreamSpec | None = None, batch: int | None = None, *, column: int = 0, guided: bool = True
+        self,
+        instrument: Tensor,
+        spec: StreamSpec | None = None,
+        batch: int | None = None,
+        *,
+        column: int = 0,
+        guided: bool = True,
     ) -> DuetState:
         """A player about to begin.
 
@@ -119,7 +125,10 @@ class Duet(DuetNetwork):
         ring = slice(c.sinks, c.sinks + len(state.heard_at))
         for layer in range(c.layers):
             q, k, v = self.hear_layer(layer, h, angles)
-            keys, values = state.keys[layer, : state.batch, :, ring], state.values[layer, : state.batch, :, ring]
+            keys, values = (
+                state.keys[layer, : state.batch, :, ring],
+                state.values[layer, : state.batch, :, ring],
+            )
             keys[:, :, slots], values[:, :, slots] = k, v
             if q is not None:
                 h = self.heard[layer].finish(h, attend(q, keys, values, visible))
@@ -150,8 +159,7 @@ class Duet(DuetNetwork):
             size = min(BLOCK, n - done)
             previous = torch.stack([state.previous] + [unknown] * (size - 1), dim=-1)
             self._step(previous, state, logits=False)
-            for _ in range(size):
-                frames.append(self._append(unknown, state))
+            frames += [self._append(unknown, state) for _ in range(size)]
         return self._joined(frames, state), state
 
     def _step(self, previous: Tensor, state: DuetState, logits: bool = True) -> Tensor:
@@ -176,7 +184,9 @@ class Duet(DuetNetwork):
         """0 where a played position may look, minus infinity elsewhere: [R, 1, n, slots]."""
         window = self.config.window
         heard = (state.heard_at >= state.heard - window) & ~deaf[:, None]  # [R, ring]
-        played = (state.played_at <= positions[:, None]) & (state.played_at > positions[:, None] - window)  # [n, ring]
+        played = (state.played_at <= positions[:, None]) & (
+            state.played_at > positions[:, None] - window
+        )  # [n, ring]
         rows, n = len(deaf), len(positions)
         sinks = heard.new_ones(rows, n, self.config.sinks)
         parts = [sinks, heard[:, None].expand(-1, n, -1), played.expand(rows, -1, -1)]

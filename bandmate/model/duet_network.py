@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bandmate.model.ears import CodeFront, MelFront
 from bandmate.model.tokens import SPECIAL, mask_id, pad_id
-from bandmate.nn.transformer import Block, Projections, RMSNorm, attend, rotary_angles
+from bandmate.nn.transformer import Block, Linear, Projections, RMSNorm, attend, rotary_angles
 
 AGE_PERIODS = (4.0, 1600.0)  # frames: shortest and longest period of the Fourier features of the age
 AGE_FEATURES = 32
@@ -29,7 +29,7 @@ class DuetConfig:
     heads: int = 4
     kv_heads: int = 4
     hidden: int = 512
-    window: int = 384
+    window: int = 256
     sinks: int = 1
     levels: int = 4
     codes: int = 1024
@@ -59,11 +59,17 @@ class DuetNetwork(nn.Module):
     def __init__(self, config: DuetConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or DuetConfig()
-        self.front = MelFront(c.width) if c.ears == "mel" else CodeFront(c.width, c.levels, c.codes, c.code_latent)
+        self.front = (
+            MelFront(c.width) if c.ears == "mel" else CodeFront(c.width, c.levels, c.codes, c.code_latent)
+        )
         # Nobody reads what the last heard layer would put out: it has keys and values only.
-        self.heard = nn.ModuleList(Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers - 1))
+        self.heard = nn.ModuleList(
+            Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers - 1)
+        )
         self.heard_last = Projections(c.width, c.heads, c.kv_heads, queries=False)
-        self.played = nn.ModuleList(Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers))
+        self.played = nn.ModuleList(
+            Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers)
+        )
         # What attention rests on when nothing fits. Its key is zero: a score that does not depend on the position.
         self.sinks = nn.Parameter(torch.randn(c.layers, c.kv_heads, c.sinks, c.width // c.heads) * 0.2)
         self.embedding = nn.Parameter(torch.randn(c.levels, c.codes + SPECIAL, c.width) * 0.02)
@@ -71,7 +77,7 @@ class DuetNetwork(nn.Module):
         self.age = nn.Linear(AGE_FEATURES, c.width)
         self.deaf = nn.Parameter(torch.zeros(c.width))
         self.norm = RMSNorm(c.width)
-        self.head = nn.Linear(c.width, c.levels * c.codes, bias=False)
+        self.head = Linear(c.width, c.levels * c.codes)
         nn.init.normal_(self.instrument.weight, std=0.02)
         nn.init.normal_(self.head.weight, std=0.02)
         for block in [*self.heard, *self.played]:
@@ -116,7 +122,9 @@ class DuetNetwork(nn.Module):
         columns = torch.arange(previous.shape[2], device=x.device)
         frames = torch.arange(x.shape[1], device=x.device) + view.x_start
         x_mask, y_mask = self.masks(frames, columns, view)
-        x_angles, y_angles = (rotary_angles(p, self.config.width // self.config.heads) for p in (frames, columns))
+        x_angles, y_angles = (
+            rotary_angles(p, self.config.width // self.config.heads) for p in (frames, columns)
+        )
         h, _ = self.front(x)
         y = self.embed_played(previous, instrument, columns - view.horizon, view.deaf)
         for layer, block in enumerate(self.played):
@@ -129,7 +137,9 @@ class DuetNetwork(nn.Module):
                 h = self.heard[layer].finish(h, attend(q, k, v, x_mask))
         return self.logits(y)
 
-    def hear_layer(self, layer: int, h: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor | None, Tensor, Tensor]:
+    def hear_layer(
+        self, layer: int, h: Tensor, angles: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Queries (None in the last layer), keys and values of the heard stream."""
         last = layer == self.config.layers - 1
         return self.heard_last(h, angles) if last else self.heard[layer].attention_in(h, angles)

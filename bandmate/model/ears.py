@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from bandmate.nn.conv import ConvNeXtBlock
-from bandmate.nn.spectrogram import CausalLogSpectrum, dequantise_db, quantise_db
+from bandmate.nn.spectrogram import CausalLogSpectrum, contrast, dequantise_db, quantise_db
 
 HOP = 640  # samples per input frame
 PITCH_BANDS, ATTACK_BANDS = 96, 40  # one per semitone of equal temperament from A0 up; log-spaced
@@ -25,7 +25,9 @@ class MelEars(nn.Module):
     def init_state(self, batch: int) -> tuple[Tensor, Tensor]:
         return self.pitch.init_state(batch), self.attack.init_state(batch)
 
-    def forward(self, audio: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, audio: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """audio [B, n * 640] at 32 kHz -> uint8 levels [B, n, FEATURES], and the next state."""
         pitch_state, attack_state = state or self.init_state(audio.shape[0])
         pitch, pitch_state = self.pitch(audio, pitch_state)
@@ -39,7 +41,7 @@ class MelFront(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.inp = nn.Linear(FEATURES, width)
+        self.inp = nn.Linear(2 * FEATURES, width)
         self.context = ConvNeXtBlock(width, expansion=2)
 
     def init_state(self, batch: int) -> Tensor:
@@ -47,8 +49,9 @@ class MelFront(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x [B, T, FEATURES] uint8 -> [B, T, D]."""
-        levels = dequantise_db(x).to(self.inp.weight.dtype)
-        return self.context(self.inp((levels + 60.0) / 25.0), state)
+        parts = dequantise_db(x).split([PITCH_BANDS, ATTACK_BANDS, ATTACK_BANDS], dim=-1)
+        levels = torch.cat([contrast(part, 6) for part in parts], dim=-1)
+        return self.context(self.inp(levels.to(self.inp.weight.dtype)), state)
 
 
 class CodeFront(nn.Module):

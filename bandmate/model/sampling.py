@@ -37,31 +37,29 @@ class Sampler:
 
     def __call__(self, logits: Tensor, column: int) -> Tensor:
         """logits [B, K, V] of one column, codes only -> codes [B, K]."""
-        batch, levels, _ = logits.shape
-        temperature = np.broadcast_to(self.temperature, levels)
-        top_k = np.broadcast_to(self.top_k, levels)
+        batch, levels, codes = logits.shape
+        temperature = torch.from_numpy(np.broadcast_to(np.float64(self.temperature), levels).copy())[:, None]
         scores = logits.double().cpu()
-        drawn = torch.empty(batch, levels, dtype=torch.int64)
-        for row, player in enumerate(self.players or range(batch)):
-            for level in range(levels):
-                row_scores = scores[row, level]
-                if temperature[level] > 0:
-                    row_scores = row_scores / temperature[level] + self._noise(player, column, level, row_scores.shape[0])
-                    row_scores = keep_top(scores[row, level], row_scores, int(top_k[level]))
-                drawn[row, level] = row_scores.argmax()
-        return drawn.to(logits.device)
+        players = self.players or range(batch)
+        noise = torch.stack([self._noise(player, column, levels, codes) for player in players])
+        drawn = scores / temperature.clamp(min=1e-9) + noise * (temperature > 0)
+        return keep_top(scores, drawn, np.broadcast_to(self.top_k, levels)).argmax(-1).to(logits.device)
 
-    def _noise(self, player: int, column: int, level: int, size: int) -> Tensor:
-        """Gumbel noise by a counter-based generator (Philox; Salmon et al. 2011): argmax of logits + noise is a sample."""
-        bits = np.random.Philox(key=[self.seed, player], counter=[0, 0, column, level])
-        return torch.from_numpy(np.random.Generator(bits).gumbel(size=size))
+    def _noise(self, player: int, column: int, levels: int, codes: int) -> Tensor:
+        """Gumbel noise [K, V]: argmax of logits + noise is a sample. Counter-based (Philox; Salmon et al. 2011)."""
+        rows = np.empty((levels, codes))
+        for level in range(levels):
+            bits = np.random.Philox(key=[self.seed, player], counter=[0, 0, column, level])
+            rows[level] = np.random.Generator(bits).random(codes)
+        return torch.from_numpy(-np.log(-np.log(np.clip(rows, 1e-300, 1 - 1e-16))))
 
 
-def keep_top(logits: Tensor, scores: Tensor, count: int) -> Tensor:
-    """scores [V] where logits [V] are among the ``count`` highest, elsewhere minus infinity."""
-    if count >= logits.shape[0]:
-        return scores
-    threshold = logits.topk(count).values[-1]
+def keep_top(logits: Tensor, scores: Tensor, counts: np.ndarray) -> Tensor:
+    """scores [B, K, V] where logits are among the ``counts[k]`` highest of their level, elsewhere minus infinity."""
+    most = min(int(counts.max()), logits.shape[-1])
+    highest = logits.topk(most).values
+    last = torch.from_numpy(np.minimum(counts, most) - 1).expand(len(logits), -1)
+    threshold = highest.gather(2, last[:, :, None])
     return scores.masked_fill(logits < threshold, -torch.inf)
 
 

@@ -57,3 +57,15 @@ class CausalLogSpectrum(nn.Module):
         with torch.autocast(audio.device.type, enabled=False):
             power = (spectrum.real**2 + spectrum.imag**2) @ self.bands
         return 10 * torch.log10(power + 10 ** (FLOOR_DB / 10)), padded[:, audio.shape[1] :]
+
+
+def contrast(level: Tensor, around: int) -> Tensor:
+    """Levels in dB [..., bands] -> [..., 2 * bands]: how far each stands above its surroundings, and the surroundings.
+
+    Both scaled to about unit spread. A network could find this by itself, but partials differ little beside what all
+    bands have in common, and are then learned last. ``around`` bands on each side count as surroundings.
+    """
+    flat = level.reshape(-1, 1, level.shape[-1])
+    wide = torch.nn.functional.pad(flat, (around, around), mode="replicate")
+    smooth = torch.nn.functional.avg_pool1d(wide, 2 * around + 1, stride=1).reshape(level.shape)
+    return torch.cat([(level - smooth) / 8.0, (smooth + 60.0) / 25.0], dim=-1)

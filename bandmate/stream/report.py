@@ -135,17 +135,18 @@ def draw_limits(axis: "Axes", picture: Picture) -> list[float]:
     limits = [(1000 * picture.period, "the next call begins", "--")]
     if picture.budget + shift > 0:
         limits.append((1000 * (picture.budget + shift), "deadline, counted from the last input heard", "-"))
-    # The upper of the two carries its label above, the lower one below: they may be close.
-    for rank, (height, name, dashes) in enumerate(sorted(limits, reverse=True)):
+    highest = max(height for height, _, _ in limits)
+    for height, name, dashes in limits:
+        below = height < highest < 1.6 * height  # no room between the two lines
         axis.axhline(height, color=INK, lw=1.0, ls=dashes)
         axis.annotate(
             f"{name}: {height:.0f} ms",
             (1, height),
-            (-4, -3 if rank else 3),
+            (-4, -3 if below else 3),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             ha="right",
-            va="top" if rank else "bottom",
+            va="top" if below else "bottom",
             fontsize=8,
             color=INK,
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from bandmate.audio.loudness import activity
 from bandmate.data.render import load_track, rendered_tracks
 from bandmate.data.stems import Track
-from bandmate.data.windows import BOTH_SOUND, cut, draw_window
+from bandmate.data.windows import cut, draw_window
 
 HOP = 640  # samples per frame
 TRIES = 12  # excerpts of a track that are looked at before it is given up
+SOLO_SOUNDS = 0.25  # least part of its frames in which a stem sounds by itself
 SLACK = 100  # frames more than a window needs, so that it can be laid where both sides sound
 
 
@@ -56,7 +57,7 @@ def crop(track: Track, start: int, samples: int) -> Track:
 
 
 def crops(track: Track, samples: int, rng: np.random.Generator) -> Iterator[tuple[Track, NDArray[np.bool_]]]:
-    """Random excerpts of a track (whole frames; all of it where it is shorter), and their activity [stems, T]."""
+    """Random excerpts of a track (all of it if it is shorter), and their activity [stems, T]."""
     samples = min(samples, track.samples // HOP * HOP)
     for _ in range(TRIES):
         piece = crop(track, int(rng.integers((track.samples - samples) // HOP + 1)) * HOP, samples)
@@ -66,10 +67,10 @@ def crops(track: Track, samples: int, rng: np.random.Generator) -> Iterator[tupl
 def accompaniment_clips(
     folder: Path, split: str, count: int, frames: int, post: int, seed: int = 0
 ) -> Iterator[Clip]:
-    """``count`` clips of ``frames`` frames whose mixture goes on for ``post`` more; as many of each track as of any other, or one more.
+    """``count`` clips of ``frames`` frames whose mixture goes on for ``post`` more.
 
-    Both sides sound in half of the frames or more; see bandmate.data.windows. Tracks without such a place are
-    left out. Raises ValueError when there is none at all.
+    Each track gives equally many, or one more. Both sides sound in half of the frames or more (see
+    bandmate.data.windows); tracks without such a place are left out. Raises ValueError when there is none.
     """
     paths, made, index = split_paths(folder, split), 0, 0
     per_track = -(-count // len(paths))
@@ -83,7 +84,7 @@ def accompaniment_clips(
             yield clip
     if not made:
         raise ValueError(
-            f"no track of the split {split!r} has a place of {(frames + post) / 50:g} s where a stem and others sound"
+            f"no track of the split {split!r} has {(frames + post) / 50:g} s in which a stem and others sound"
         )
 
 
@@ -99,23 +100,27 @@ def draw_clip(track: Track, frames: int, post: int, seed: int, index: int) -> Cl
 
 
 def solo_excerpts(
-    folder: Path, split: str, songs: int, frames: int, stems: int, favoured: tuple[int, ...] = (), seed: int = 0
+    folder: Path,
+    split: str,
+    songs: int,
+    frames: int,
+    stems: int,
+    favoured: tuple[int, ...] = (),
+    seed: int = 0,
 ) -> Iterator[Excerpt]:
     """Of each track in turn, ``songs`` of them: its mix, and ``stems`` of its stems, all at the same place.
 
-    Stems sound in half of the frames or more. Their classes are kept even, the ``favoured`` ones at three times the
-    others.
+    Stems sound in a quarter of the frames or more. Their classes are kept even, the ``favoured`` ones at
+    three times the others.
     """
     taken: dict[int, float] = {}
     for index, path in enumerate(split_paths(folder, split)[:songs]):
         rng = np.random.default_rng([seed, index])
         track = load_track(path)
-        for piece, active in crops(track, frames * HOP, rng):
-            sounding = np.flatnonzero(active.mean(axis=1) >= BOTH_SOUND)
-            if len(sounding):
-                break
-        else:
+        found = first_sounding(track, frames * HOP, rng)
+        if found is None:
             continue
+        piece, sounding = found
         yield Excerpt(track.song, None, piece.mix)
         for _ in range(min(stems, len(sounding))):
             often = np.array([taken.get(piece.instruments[stem], 0.0) for stem in sounding])
@@ -124,3 +129,14 @@ def solo_excerpts(
             kind = piece.instruments[stem]
             taken[kind] = taken.get(kind, 0.0) + (1 / 3 if kind in favoured else 1)
             yield Excerpt(track.song, kind, piece.stems[stem].audio)
+
+
+def first_sounding(
+    track: Track, samples: int, rng: np.random.Generator
+) -> tuple[Track, NDArray[np.intp]] | None:
+    """A random excerpt in which a stem or more sound in a quarter of the frames, and which stems."""
+    for piece, active in crops(track, samples, rng):
+        sounding = np.flatnonzero(active.mean(axis=1) >= SOLO_SOUNDS)
+        if len(sounding):
+            return piece, sounding
+    return None

@@ -26,6 +26,7 @@ Mono = NDArray[np.float32]  # [S]
 System = Callable[[Mono], Mono]  # audio [S] -> its reconstruction [S]
 
 BATCH = 4
+LEAST_FRAMES = 25  # that an excerpt must have to be scored
 METRICS = {  # name -> (head of its column, digits)
     "onset_f1": ("onset F1", 3),
     "chroma": ("chroma cosine", 3),
@@ -37,7 +38,10 @@ METRICS = {  # name -> (head of its column, digits)
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """One place of ``songs`` tracks: its mix and ``stems`` stems. The first ``lead`` frames are coded, not scored."""
+    """One place of ``songs`` tracks.
+
+    Its mix and ``stems`` stems. The first ``lead`` frames are coded, not scored.
+    """
 
     songs: int = 39
     stems: int = 2
@@ -48,41 +52,52 @@ class CodecConfig:
 
 
 def measure(
-    codec: SpectralCodec, folder: Path, split: str, config: CodecConfig, progress: Callable[[float], None] | None = None
+    codec: SpectralCodec,
+    folder: Path,
+    split: str,
+    config: CodecConfig,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """The report: a row for each kind of sound and system, and the statistics of the codes."""
-    kinds, songs = (PERCUSSIVE, BASS), config.songs
-    excerpts = list(solo_excerpts(folder, split, songs, config.lead + config.frames, config.stems, kinds, config.seed))
+    span, favoured = config.lead + config.frames, (PERCUSSIVE, BASS)
+    found = solo_excerpts(folder, split, config.songs, span, config.stems, favoured, config.seed)
+    excerpts = [excerpt for excerpt in found if len(excerpt.audio) >= (config.lead + LEAST_FRAMES) * HOP]
     if not excerpts:
-        raise ValueError(f"every track of the split {split!r} in {folder} is silent")
-    distance = MultiScaleSpectralLoss(codec.sample_rate).mel_distance
+        raise ValueError(f"every track of the split {split!r} in {folder} is silent or shorter than 1 s")
     systems = {f"Opus {kbps} kb/s": opus(kbps) for kbps in config.opus_kbps} if has_opus() else {}
+    distance = MultiScaleSpectralLoss(codec.sample_rate).mel_distance
     values: dict[tuple[str, str], list[dict[str, Any]]] = {}
     codes: list[NDArray[np.int64]] = []
     for done, (excerpt, own, reconstruction) in enumerate(run_codec(codec, excerpts, config), 1):
         codes.append(own)
-        with ThreadPoolExecutor(2) as pool:  # Opus is a program of its own
-            others = dict(zip(systems, pool.map(lambda system: system(excerpt.audio), systems.values()), strict=True))
-        for name, audio in ({"codec": reconstruction} | others).items():
+        for name, audio in ({"codec": reconstruction} | run_all(systems, excerpt.audio)).items():
             scores = score(excerpt, audio, config.lead * HOP, distance, codec.sample_rate)
-            for row in {"mix"} if excerpt.instrument is None else {"stems", INSTRUMENTS[excerpt.instrument]}:
+            for row in rows_of(excerpt):
                 values.setdefault((row, name), []).append(scores)
         if progress:
             progress(done / len(excerpts))
-    books = [
-        code_statistics(np.concatenate([c for c, e in zip(codes, excerpts, strict=True) if wanted(e)], axis=1), codec.codes)
-        for wanted in (lambda _: True, lambda e: e.instrument is None)
-    ]
+    mixes = [own for own, excerpt in zip(codes, excerpts, strict=True) if excerpt.instrument is None]
     return {
         "songs": len({excerpt.song for excerpt in excerpts}),
         "seconds_per_clip": config.frames * HOP / codec.sample_rate,
         "seed": config.seed,
         "opus": bool(systems),
-        "code_frames": sum(c.shape[1] for c in codes),
-        "codebooks": [{"level": i, **row} for i, row in enumerate(books[0], 1)],
-        "codebooks_mixes_only": [{"level": i, **row} for i, row in enumerate(books[1], 1)],
+        "code_frames": sum(own.shape[1] for own in codes),
+        "codebooks": code_statistics(np.concatenate(codes, axis=1), codec.codes),
+        "codebooks_mixes_only": code_statistics(np.concatenate(mixes, axis=1), codec.codes),
         "rows": summarise(values),
     }
+
+
+def rows_of(excerpt: Excerpt) -> tuple[str, ...]:
+    """The rows of the table in which an excerpt counts."""
+    return ("mix",) if excerpt.instrument is None else ("stems", INSTRUMENTS[excerpt.instrument])
+
+
+def run_all(systems: Mapping[str, System], audio: Mono) -> dict[str, Mono]:
+    """The reconstructions by programs of their own, side by side."""
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(systems, pool.map(lambda system: system(audio), systems.values()), strict=True))
 
 
 @torch.inference_mode()
@@ -100,7 +115,11 @@ def run_codec(
 
 
 def score(
-    excerpt: Excerpt, audio: Mono, lead: int, distance: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], rate: int
+    excerpt: Excerpt,
+    audio: Mono,
+    lead: int,
+    distance: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    rate: int,
 ) -> dict[str, Any]:
     """All metrics of one reconstruction, after the lead."""
     original, copy = excerpt.audio[lead:], audio[lead:]
@@ -119,7 +138,9 @@ def summarise(values: Mapping[tuple[str, str], list[dict[str, Any]]]) -> list[di
         scores = values[kind, system]
         songs = [each["song"] for each in scores]
         intervals = {name: bootstrap([each[name] for each in scores], songs)._asdict() for name in METRICS}
-        rows.append({"sound": kind, "system": system, "clips": len(scores), "songs": len(set(songs))} | intervals)
+        rows.append(
+            {"sound": kind, "system": system, "clips": len(scores), "songs": len(set(songs))} | intervals
+        )
     return rows
 
 
@@ -153,16 +174,24 @@ def markdown(result: Mapping[str, Any]) -> str:
     head = ["sound", "system", "clips", *(title for title, _ in METRICS.values())]
     lines = [head]
     for row in result["rows"]:
-        cells = [plain(row[name], digits, sign=name in ("level", "si_sdr")) for name, (_, digits) in METRICS.items()]
+        cells = [
+            plain(row[name], digits, sign=name in ("level", "si_sdr"))
+            for name, (_, digits) in METRICS.items()
+        ]
         lines.append([row["sound"], row["system"], str(row["clips"]), *cells])
     books = [["level", "usage", "perplexity", "usage (mixes)", "perplexity (mixes)"]]
-    for one, mixes in zip(result["codebooks"], result["codebooks_mixes_only"], strict=True):
+    pairs = zip(result["codebooks"], result["codebooks_mixes_only"], strict=True)
+    for level, (one, mixes) in enumerate(pairs, 1):
         share = (f"{each['usage']:.1%}" for each in (one, mixes))
         size = (number(each["perplexity"], 0) for each in (one, mixes))
-        books.append([str(one["level"]), *(cell for pair in zip(share, size, strict=True) for cell in pair)])
+        books.append([str(level), *(cell for pair in zip(share, size, strict=True) for cell in pair)])
     text = (
-        f"{result['songs']} songs, {result['seconds_per_clip']:g} s each; 95 % bootstrap intervals over songs. "
-        f"Codebooks over {result['code_frames']} frames."
+        f"{result['songs']} songs, {result['seconds_per_clip']:g} s each; "
+        f"95 % bootstrap intervals over songs. Codebooks over {result['code_frames']} frames."
     )
-    note = [] if result["opus"] else ["Opus was left out: opusenc and opusdec (Debian: opus-tools) were not found."]
+    note = (
+        []
+        if result["opus"]
+        else ["Opus was left out: opusenc and opusdec (Debian: opus-tools) were not found."]
+    )
     return "\n\n".join([text, table(lines), table(books), *note]) + "\n"

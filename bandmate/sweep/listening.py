@@ -1,11 +1,13 @@
-"""Does it listen: nats of the true stem given its own mixture, another song's, and none, over the (t_f, k) plane.
+"""Does it listen: nats of the true stem given its own mixture, another song's, and none, per t_f and k.
 
-The paper's Figure 3 without sampling: what knowing the input is worth, as a function of how much of it is known.
+The paper's Figure 3 without sampling: what knowing the input is worth, as a function of how much of it is
+known.
 """
 
+import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,8 @@ from bandmate.data.tokens import Example, TokenStore
 from bandmate.evaluate.intervals import bootstrap, rank_correlation, resampled, song_means
 from bandmate.model.duet import Duet
 from bandmate.model.duet_network import Visibility
-from bandmate.nn.transformer import attend, rotary_angles
 from bandmate.spec import FRAME_RATE, StreamSpec
-from bandmate.sweep.tables import signed, table
+from bandmate.sweep.tables import number, seconds, signed, table
 from bandmate.train.lm import cross_entropy, horizons, window_inputs
 
 T_F = (-4.0, -2.0, -1.0, -0.4, -0.2, 0.0, 0.2, 0.4, 1.0, 4.0)  # seconds
@@ -28,7 +29,10 @@ K = (0.02, 0.2, 1.0)
 
 @dataclasses.dataclass(frozen=True)
 class ListeningConfig:
-    """``windows`` of ``frames`` frames of each song; x begins ``pre`` frames before y; seconds in t_f and k."""
+    """``windows`` of ``frames`` frames of each song.
+
+    ``x`` begins ``pre`` frames before y; t_f and k in seconds.
+    """
 
     t_f: tuple[float, ...] = T_F
     k: tuple[float, ...] = K
@@ -65,9 +69,13 @@ def measure(
 ) -> Nats:
     """Scores windows of every song of the store; a function of the arguments alone."""
     if store.config.codes != model.config.codes:
-        raise ValueError(f"the store has {store.config.codes} codes per level, the model {model.config.codes}")
+        raise ValueError(
+            f"the store has {store.config.codes} codes per level, the model {model.config.codes}"
+        )
     if not (store.config.features if model.ears == "mel" else store.config.submix_codes):
-        raise ValueError(f"the model hears {model.ears}, which the store does not hold; prepare it for this model")
+        raise ValueError(
+            f"the model hears {model.ears}, which the store does not hold; prepare it for this model"
+        )
     examples, skipped = draw_examples(store, config)
     parts = []
     for start in range(0, len(examples), config.batch):
@@ -83,17 +91,19 @@ def measure(
 def draw_examples(store: TokenStore, config: ListeningConfig) -> tuple[list[Example], tuple[str, ...]]:
     """Equally many windows of each song; and the songs that have none, as when they are too short."""
     examples, skipped = [], []
-    for number, song in enumerate(store.songs):
+    for place, song in enumerate(store.songs):
         of_song = copy.copy(store)
         of_song.entries = tuple(entry for entry in store.entries if entry.song == song)
-        seed, spans = config.seed + 1000 * number, (config.frames, config.pre, config.post)
+        seed, spans = config.seed + 1000 * place, (config.frames, config.pre, config.post)
         try:
             examples += [of_song.window(seed, index, *spans) for index in range(config.windows)]
         except ValueError:
             skipped.append(song)
     if len(store.songs) - len(skipped) < 2:
         wanted = (config.pre + config.frames + config.post) / FRAME_RATE
-        raise ValueError(f"{store.path} holds fewer than two songs of this split with {wanted:g} s in which both sides sound")
+        raise ValueError(
+            f"{store.path} holds fewer than two songs of this split with {wanted:g} s that sound"
+        )
     return examples, tuple(skipped)
 
 
@@ -102,57 +112,48 @@ def score_batch(
     model: Duet, examples: list[Example], controls: list[Example], config: ListeningConfig
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """own and other [specs, B, K], deaf [B, K]."""
-    x, codes, instrument, previous = window_inputs(examples, model.pad)
-    y = (codes, instrument, previous)
-    heard = [hear(model, x, config), hear(model, window_inputs(controls, model.pad)[0], config)]
-    own, other = ([nats(model, h, y, spec, config) for spec in config.specs] for h in heard)
-    deaf = nats(model, heard[0], y, config.specs[0], config, deaf=True)
-    return np.stack(own), np.stack(other), deaf
+    own = window_inputs(examples, model.pad)
+    other = window_inputs(controls, model.pad)
+    deaf = nats(model, own, config.specs[0], config, deaf=True)
+    scores = []
+    for inputs in (own, other):
+        with hearing_once(model):
+            scores.append(np.stack([nats(model, inputs, spec, config) for spec in config.specs]))
+    return scores[0], scores[1], deaf
 
 
-Heard = list[tuple[Tensor, Tensor]]  # keys and values of each layer, [B, H_kv, Tx, d]
+@contextlib.contextmanager
+def hearing_once(model: Duet) -> Iterator[None]:
+    """Within it the model is called with one x only, and its heard tower runs in the first call only.
 
+    That tower knows nothing of t_f and k: what it gives the played tower is the same in the whole plane.
+    """
+    memory: dict[int, tuple[Tensor, Tensor]] = {}
+    hear_layer = model.hear_layer
 
-def hear(model: Duet, x: Tensor, config: ListeningConfig) -> Heard:
-    """The heard tower over x [B, Tx, F]. It knows nothing of t_f and k, so once is enough for the whole plane."""
-    frames = torch.arange(x.shape[1]) - config.pre
-    angles = rotary_angles(frames, model.config.width // model.config.heads)
-    mask, _ = model.masks(frames, frames[:1], Visibility(-config.pre, frames[None, :1], torch.zeros(1, dtype=torch.bool)))
-    h, _ = model.front(x)
-    layers = []
-    for layer in range(model.config.layers):
-        q, k, v = model.hear_layer(layer, h, angles)
-        layers.append((k, v))
-        if q is not None:
-            h = model.heard[layer].finish(h, attend(q, k, v, mask))  # type: ignore[operator]
-    return layers
+    def remembered(layer: int, h: Tensor, angles: Any) -> tuple[Tensor | None, Tensor, Tensor]:
+        if layer in memory:
+            return None, *memory[layer]  # no queries: the layer is not run on
+        q, k, v = hear_layer(layer, h, angles)
+        memory[layer] = (k, v)
+        return q, k, v
 
-
-def play(model: Duet, heard: Heard, previous: Tensor, instrument: Tensor, view: Visibility) -> Tensor:
-    """Logits [B, S, K, V] of Duet.forward, from what was heard; ``view`` may have one row for all."""
-    columns = torch.arange(previous.shape[2])
-    frames = torch.arange(heard[0][0].shape[2]) + view.x_start
-    _, mask = model.masks(frames, columns, view)
-    angles = rotary_angles(columns, model.config.width // model.config.heads)
-    y = model.embed_played(previous, instrument, columns - view.horizon, view.deaf)
-    for layer, block in enumerate(model.played):
-        q, k, v = block.attention_in(y, angles)  # type: ignore[operator]
-        keys, values = (
-            torch.cat([sink.expand(len(y), -1, -1, -1), a, b], dim=2)
-            for sink, a, b in zip(model.sinks[layer], heard[layer], (k, v), strict=True)
-        )
-        y = block.finish(y, attend(q, keys, values, mask))  # type: ignore[operator]
-    return model.logits(y)
+    model.hear_layer = remembered  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del model.hear_layer
 
 
 def nats(
-    model: Duet, heard: Heard, y: tuple[Tensor, Tensor, Tensor], spec: StreamSpec, config: ListeningConfig, deaf: bool = False
+    model: Duet, inputs: tuple[Tensor, ...], spec: StreamSpec, config: ListeningConfig, deaf: bool = False
 ) -> NDArray[np.float64]:
-    """[B, K] nats per code of y (codes, instrument, previous), calls of k columns from 0 on."""
-    codes, instrument, previous = y
+    """[B, K] nats per code of what ``window_inputs`` gave, calls of k columns from 0 on."""
+    x, codes, instrument, previous = inputs
     horizon = horizons(config.frames, spec.t_f, spec.k, 0, config.frames + config.post)
-    view = Visibility(-config.pre, torch.from_numpy(horizon)[None], torch.tensor([deaf]))
-    return cross_entropy(play(model, heard, previous, instrument, view), codes).double().numpy()
+    rows = torch.from_numpy(horizon).expand(len(x), -1)
+    view = Visibility(-config.pre, rows, torch.full((len(x),), deaf))
+    return cross_entropy(model(x, previous, instrument, view), codes).double().numpy()
 
 
 def report(measured: Nats, config: ListeningConfig) -> dict[str, Any]:
@@ -189,9 +190,15 @@ def trend(measured: Nats, config: ListeningConfig, index: int) -> dict[str, Any]
     row: dict[str, Any] = {"k": config.k[index]} | dict.fromkeys(("rho", "low", "high"))
     if size < 2:
         return row
-    drawn = [rank_correlation(config.t_f, gaps[:, songs].mean(axis=1)) for songs in resampled(gaps.shape[1], 500)]
+    drawn = [
+        rank_correlation(config.t_f, gaps[:, songs].mean(axis=1)) for songs in resampled(gaps.shape[1], 500)
+    ]
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return row | {"rho": rank_correlation(config.t_f, gaps.mean(axis=1)), "low": float(low), "high": float(high)}
+    return row | {
+        "rho": rank_correlation(config.t_f, gaps.mean(axis=1)),
+        "low": float(low),
+        "high": float(high),
+    }
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -202,11 +209,19 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [head]
     for first in (row for row in result["rows"] if row["level"] == 1):
         same = [row for row in result["rows"] if (row["t_f"], row["k"]) == (first["t_f"], first["k"])]
-        cells = [f"{first['t_f']:g}", f"{first['k']:g}", f"{first['own']['mean']:.3f}"]
+        cells = [seconds(first["t_f"]), seconds(first["k"]), number(first["own"]["mean"])]
         cells += [signed(row["other_minus_own"]) for row in same] + [signed(first["deaf_minus_own"])]
         lines.append(cells)
     trends = [
-        f"k = {t['k']:g} s: rho = {t['rho']:.2f} [{t['low']:.2f}, {t['high']:.2f}]" for t in result["spearman"] if t["rho"] is not None
+        f"k = {t['k']:g} s: rho = {t['rho']:.2f} [{t['low']:.2f}, {t['high']:.2f}]"
+        for t in result["spearman"]
+        if t["rho"] is not None
     ]
-    text = f"{result['windows']} windows of {result['window_seconds']:g} s of {result['songs']} songs; nats per code; 95 % bootstrap intervals over songs."
-    return "\n\n".join([text, table(lines), "Spearman of t_f and the gap at level 1: " + "; ".join(trends)]) + "\n"
+    text = (
+        f"{result['windows']} windows of {result['window_seconds']:g} s of {result['songs']} songs; "
+        "nats per code; 95 % bootstrap intervals over songs."
+    )
+    return (
+        "\n\n".join([text, table(lines), "Spearman of t_f and the gap at level 1: " + "; ".join(trends)])
+        + "\n"
+    )

@@ -20,7 +20,7 @@ from bandmate.instruments import INSTRUMENTS, PERCUSSIVE
 from bandmate.model.sampling import Sampler
 from bandmate.spec import FRAME_RATE, StreamSpec
 from bandmate.sweep.clips import HOP, Clip, accompaniment_clips
-from bandmate.sweep.tables import number, plain, signed, table
+from bandmate.sweep.tables import number, plain, seconds, signed, table
 
 RATE = 32_000
 CLOSE_DB = 12.0  # a level this near the target's is near
@@ -29,7 +29,10 @@ METRICS = {"chroma": "chroma cosine", "onset_f1": "onset F1", "strength": "onset
 
 @dataclasses.dataclass(frozen=True)
 class MusicConfig:
-    """``clips`` clips of ``frames`` frames; t_f and k in seconds; each input is set against ``shuffles`` others."""
+    """``clips`` clips of ``frames`` frames.
+
+    ``t_f`` and ``k`` in seconds; each input is set against ``shuffles`` others.
+    """
 
     clips: int = 128
     t_f: tuple[float, ...] = (0.0, 1.0)
@@ -49,7 +52,9 @@ class MusicConfig:
         return max(0, *(frames_needed(spec, self.frames) - self.frames for spec in self.specs))
 
 
-Record = Callable[[StreamSpec, int, Clip, NDArray[np.float32]], None]  # spec, index, clip, what was played [S]
+Record = Callable[
+    [StreamSpec, int, Clip, NDArray[np.float32]], None
+]  # spec, index, clip, what was played [S]
 
 
 def measure(
@@ -71,14 +76,18 @@ def measure(
         share = tell(progress, index, len(config.specs))
         played.append(play(bundle, clips, spec, config, share))
         if record:
-            for number_, (clip, sound) in enumerate(zip(clips, played[-1][1], strict=True)):
-                record(spec, number_, clip, sound)
+            for position, (clip, sound) in enumerate(zip(clips, played[-1][1], strict=True)):
+                record(spec, position, clip, sound)
     tuned = np.array([clip.instrument != PERCUSSIVE for clip in clips])
     songs = [clip.song for clip in clips]
-    rows = [{"system": "true stem", "t_f": None} | agreements(truth, heard, others, songs, tuned)]
+    rows: list[dict[str, Any]] = [
+        {"system": "true stem", "t_f": None} | agreements(truth, heard, others, songs, tuned)
+    ]
     for spec, (codes, sounds) in zip(config.specs, played, strict=True):
         clean = [describe(np.nan_to_num(sound)) for sound in sounds]
-        row = {"system": "model", "t_f": spec.t_f_seconds} | agreements(clean, heard, others, songs, tuned)
+        row: dict[str, Any] = {"system": "model", "t_f": spec.t_f_seconds} | agreements(
+            clean, heard, others, songs, tuned
+        )
         rows.append(row | health(sounds, codes, clips, bundle.codec.codes))
     return {
         "clips": len(clips),
@@ -98,10 +107,11 @@ def tell(progress: Callable[[float], None] | None, part: int, parts: int) -> Cal
 
 
 def shuffled_inputs(songs: Sequence[str], count: int, seed: int = 0) -> NDArray[np.intp]:
-    """Permutations [count', N] that give each clip one of another song; fewer than ``count`` when there are no more.
+    """Permutations [count', N] that give each clip one of another song; at most all there are.
 
-    Clips lie on a circle song by song, songs in random order; turned by at least as many places as the longest song
-    has, and by as many less than a full turn, none meets its own song. ValueError when one song has half the clips.
+    Clips lie on a circle song by song, songs in random order; turned by at least as many places as the
+    longest song has, and by as many less than a full turn, none meets its own song. ValueError when one
+    song has half the clips.
     """
     names, which, clips_of = np.unique(songs, return_inverse=True, return_counts=True)
     rng = np.random.default_rng(seed)
@@ -109,7 +119,9 @@ def shuffled_inputs(songs: Sequence[str], count: int, seed: int = 0) -> NDArray[
     longest = int(clips_of.max())
     turns = np.arange(longest, len(songs) - longest + 1)
     if not len(turns):
-        raise ValueError("to shuffle inputs no song may have more than half of the clips: give more clips or more songs")
+        raise ValueError(
+            "to shuffle inputs no song may have more than half of the clips: give more clips or more songs"
+        )
     chosen = rng.choice(turns, min(count, len(turns)), replace=False)
     others = np.empty((len(chosen), len(songs)), dtype=np.intp)
     for row, turn in zip(others, chosen, strict=True):
@@ -119,18 +131,27 @@ def shuffled_inputs(songs: Sequence[str], count: int, seed: int = 0) -> NDArray[
 
 @torch.inference_mode()
 def play(
-    bundle: Bundle, clips: Sequence[Clip], spec: StreamSpec, config: MusicConfig, progress: Callable[[float], None]
+    bundle: Bundle,
+    clips: Sequence[Clip],
+    spec: StreamSpec,
+    config: MusicConfig,
+    progress: Callable[[float], None],
 ) -> tuple[NDArray[np.int64], list[NDArray[np.float32]]]:
-    """Codes [N, K, T] and audio [S] each, by the stream's own oracle; clip i is player i, whatever the batch."""
+    """Codes [N, K, T] and audio [S] each, by the stream's own oracle.
+
+    Clip i is player i, whatever the batch.
+    """
     codes, sounds = [], []
-    needed = frames_needed(spec, config.frames)
+    needed = max(1, frames_needed(spec, config.frames))
     for start in range(0, len(clips), config.batch):
         batch = clips[start : start + config.batch]
         players = tuple(range(start, start + len(batch)))
         sampler = Sampler(seed=config.seed, players=players, **sampling(bundle))
         audio = torch.from_numpy(np.stack([clip.mixture[: needed * HOP] for clip in batch]))
         ids = [clip.instrument for clip in batch]
-        emitted = generate(bundle.model, hear(bundle, audio), spec, sampler, ids, config.frames, levels=bundle.codec.levels)
+        emitted = generate(
+            bundle.model, hear(bundle, audio), spec, sampler, ids, config.frames, levels=bundle.codec.levels
+        )
         codes.append(emitted.numpy())
         sounds += list(bundle.codec.decode(emitted.clamp(0, bundle.codec.codes - 1)).numpy())
         progress((start + len(batch)) / len(clips))
@@ -139,7 +160,10 @@ def play(
 
 def sampling(bundle: Bundle) -> dict[str, Any]:
     """The bundle's own way to sample; what YAML gives as lists as tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in bundle.card["sampling"].items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in bundle.card["sampling"].items()
+    }
 
 
 def hear(bundle: Bundle, audio: Tensor) -> Tensor:
@@ -156,7 +180,7 @@ def agreements(
     songs: Sequence[str],
     tuned: NDArray[np.bool_],
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """metric -> {true, shuffled, gain}: with the true input, with others', and their difference; means and intervals.
+    """metric -> {true, shuffled, gain}: with the true input, with others', and the difference; intervals.
 
     Drums have no chroma (``tuned`` [N]). A clip counts where both can be told.
     """
@@ -179,7 +203,9 @@ def scores(
     played: Sequence[Features], heard: Sequence[Features], permutation: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """Agreement of each output with the input that the permutation gives it: [N, 3]."""
-    return np.array([agreement(heard[other], sound) for sound, other in zip(played, permutation, strict=True)])
+    return np.array(
+        [agreement(heard[other], sound) for sound, other in zip(played, permutation, strict=True)]
+    )
 
 
 def health(
@@ -187,17 +213,24 @@ def health(
 ) -> dict[str, Any]:
     """Levels against the targets', silent outputs, and what must never occur: no numbers, no codes."""
     finite = [np.nan_to_num(sound) for sound in sounds]
-    level = np.array([level_difference(sound, clip.target) for sound, clip in zip(finite, clips, strict=True)])
+    level = np.array(
+        [level_difference(sound, clip.target) for sound, clip in zip(finite, clips, strict=True)]
+    )
     songs = [clip.song for clip in clips]
     near = np.where(np.isnan(level), np.nan, np.abs(level) <= CLOSE_DB)
-    by_class = {INSTRUMENTS[kind]: [i for i, c in enumerate(clips) if c.instrument == kind] for kind in {c.instrument for c in clips}}
+    by_class = {
+        INSTRUMENTS[kind]: [i for i, c in enumerate(clips) if c.instrument == kind]
+        for kind in {c.instrument for c in clips}
+    }
     return {
         "level_db_median": float(np.nanmedian(level)),
         "level_within_12_db": bootstrap(near, songs)._asdict(),
         "silent": float(np.mean([not activity(sound).any() for sound in finite])),
         "bad_samples": int(sum((~np.isfinite(sound)).sum() for sound in sounds)),
         "no_codes": int(((codes < 0) | (codes >= size)).sum()),
-        "level_db_by_class": {name: float(np.nanmedian(level[rows])) for name, rows in sorted(by_class.items())},
+        "level_db_by_class": {
+            name: float(np.nanmedian(level[rows])) for name, rows in sorted(by_class.items())
+        },
     }
 
 
@@ -209,19 +242,29 @@ def beats_shuffled(row: dict[str, Any]) -> dict[str, bool]:
 def markdown(result: dict[str, Any]) -> str:
     """The tables of the report."""
     lines = [["", "t_f (s)", "agreement", "true input", "shuffled inputs", "difference", "clips"]]
-    levels = [["t_f (s)", "median level − target's (dB)", "within 12 dB", "silent", "bad samples", "no codes"]]
+    levels = [
+        ["t_f (s)", "median level − target's (dB)", "within 12 dB", "silent", "bad samples", "no codes"]
+    ]
     for row in result["rows"]:
-        t_f = "–" if row["t_f"] is None else f"{row['t_f']:g}"
+        t_f = seconds(row["t_f"])
         for metric, title in METRICS.items():
             values = row[metric]
-            cells = [plain(values["true"]), plain(values["shuffled"]), signed(values["gain"]), str(values["gain"]["values"])]
+            cells = [
+                plain(values["true"]),
+                plain(values["shuffled"]),
+                signed(values["gain"]),
+                str(values["gain"]["values"]),
+            ]
             lines.append([row["system"], t_f, title, *cells])
         if "silent" in row:
             counts = [str(row["bad_samples"]), str(row["no_codes"])]
             near = plain(row["level_within_12_db"], 2)
-            levels.append([t_f, number(row["level_db_median"], 1, sign=True), near, f"{row['silent']:.1%}", *counts])
+            levels.append(
+                [t_f, number(row["level_db_median"], 1, sign=True), near, f"{row['silent']:.1%}", *counts]
+            )
     text = (
-        f"{result['clips']} clips of {result['seconds_per_clip']:g} s of {result['songs']} songs, k = {result['k']:g} s; "
-        f"each with its own input and with {result['shuffles']} of other songs; 95 % bootstrap intervals over songs."
+        f"{result['clips']} clips of {result['seconds_per_clip']:g} s of {result['songs']} songs, "
+        f"k = {result['k']:g} s; each with its own input and with {result['shuffles']} of other songs; "
+        "95 % bootstrap intervals over songs."
     )
     return "\n\n".join([text, table(lines), table(levels)]) + "\n"

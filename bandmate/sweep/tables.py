@@ -22,6 +22,11 @@ def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
 
+def seconds(value: float | None) -> str:
+    """A place in time, as short as it goes."""
+    return "–" if value is None else f"{value:g}".replace("-", "−")
+
+
 def plain(interval: Mapping[str, Any], digits: int = 3, sign: bool = False) -> str:
     """mean [low, high]."""
     mean, low, high = (number(interval[key], digits, sign) for key in ("mean", "low", "high"))

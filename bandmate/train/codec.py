@@ -21,7 +21,7 @@ from bandmate.codec.discriminator import (
 from bandmate.codec.loss import LONG, SHORT, PartialsLoss, MultiScaleSpectralLoss
 from bandmate.codec.spectral import Controls, SpectralCodec, SpectralConfig
 from bandmate.codec.synthesis import OVERLAP, SynthesisState
-from bandmate.train.loop import LoopConfig, Training, cosine_with_warmup
+from bandmate.train.loop import LoopConfig, Training, cosine_with_warmup, set_rate, split_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +35,15 @@ class CodecTrainConfig:
     batch: int = 8
     frames: int = 64
     warm: int = 15
-    rate: float = 1.5e-3
-    decoder_rate: float = 1e-3
+    rate: float = 3e-3
+    decoder_rate: float = 2e-3
     adversarial_rate: float = 3e-4
     noise: float = 0.85  # 64 / 2 * log2(1 + 1 / 0.85^2) = 40 bits, what 4 levels of 1024 codes carry
     noise_start: float = 0.1  # loud noise from the first step on teaches envelopes and no pitch
-    noise_ramp: tuple[float, float] = (0.3, 0.9)  # shares of the noise stage between which it rises, evenly in dB
+    noise_ramp: tuple[float, float] = (
+        0.4,
+        0.9,
+    )  # shares of the noise stage between which it rises, evenly in dB
     partials_weight: float = 1.0
     pitch_weight: float = 1.0
     fit_batches: int = 120
@@ -87,7 +90,9 @@ class CodecTraining(Training):
         super().__init__()
         self.automatic_optimization = False
         self.config = config
-        self.loop = LoopConfig(config.steps, config.steps_per_epoch, precision=config.precision, seed=config.seed)
+        self.loop = LoopConfig(
+            config.steps, config.steps_per_epoch, precision=config.precision, seed=config.seed
+        )
         self.crops = RenderedCrops(folder, config.frames)
         self.codec = SpectralCodec(config.codec)
         self.spectral = MultiScaleSpectralLoss()
@@ -101,10 +106,13 @@ class CodecTraining(Training):
         return self.crops.draw(self.config.batch, self.config.seed, step)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        options = {"betas": (0.8, 0.99), "weight_decay": 1e-3, "foreach": True}
+        heads = {"amplitude", "offset", "noise"}
+        matrices, others = split_parameters(self.codec, lambda name: not heads & set(name.split(".")))
+        judge = self.discriminator.parameters()
         return [
-            torch.optim.AdamW(self.codec.parameters(), self.config.rate, **options),
-            torch.optim.AdamW(self.discriminator.parameters(), 3e-4, **options),
+            torch.optim.Muon(matrices, self.config.rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, self.config.rate, betas=(0.8, 0.99), weight_decay=1e-3, foreach=True),
+            torch.optim.AdamW(judge, 3e-4, betas=(0.8, 0.99), weight_decay=1e-3, foreach=True),
         ]
 
     def stage(self, step: int) -> tuple[str, int, int, float]:
@@ -121,10 +129,9 @@ class CodecTraining(Training):
         return "adversarial", step, c.adversarial_steps, c.adversarial_rate
 
     def training_step(self, audio: Tensor, index: int) -> dict[str, Tensor]:
-        generator_opt, discriminator_opt = self.optimizers()  # type: ignore[misc]
+        *codec_optimizers, judge_optimizer = self.optimizers()  # type: ignore[misc]
         stage, step, length, rate = self.stage(self.step)
-        for group in generator_opt.param_groups:
-            group["lr"] = rate * cosine_with_warmup(step, length)
+        set_rate(codec_optimizers, rate * cosine_with_warmup(step, length))
         if stage != "noise" and not self.fitted:
             self.fit_codebooks()
         controls = self.codec.decoder(self.latent(audio, stage))[0]
@@ -135,11 +142,12 @@ class CodecTraining(Training):
         with torch.autocast(audio.device.type, enabled=False):
             loss, terms = self.losses(controls, audio, made, target)
         if stage == "adversarial":
-            loss = loss + self.adversarial(made, target, discriminator_opt)
-        generator_opt.zero_grad()
+            loss = loss + self.adversarial(made, target, judge_optimizer)
+        self.codec.zero_grad()
         self.manual_backward(loss)
-        self.clip_gradients(generator_opt, gradient_clip_val=1.0, gradient_clip_algorithm="norm")
-        generator_opt.step()
+        torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
+        for optimizer in codec_optimizers:
+            optimizer.step()
         self.log_dict(terms, prog_bar=True)
         return {"loss": loss.detach()}
 
@@ -163,17 +171,27 @@ class CodecTraining(Training):
     def sound(self, controls: Controls) -> Tensor:
         """Audio on the input's clock; the oscillators start at random phases, as they would in mid-stream."""
         with torch.autocast(controls.amplitude.device.type, enabled=False):
-            batch = controls.amplitude.shape[0]
-            phase = torch.rand(batch, self.codec.decoder.bank.count, dtype=torch.float64, device=controls.amplitude.device)
-            tail = torch.zeros(batch, OVERLAP, device=controls.amplitude.device)
-            audio, _ = self.codec.synthesise(controls, SynthesisState(phase, tail, int(self.step * 97 % 4096)))
+            batch, device = controls.amplitude.shape[0], controls.amplitude.device
+            generator = torch.Generator(device="cpu").manual_seed(self.step)
+            phase = torch.rand(
+                batch, self.codec.decoder.bank.count, dtype=torch.float64, generator=generator
+            ).to(device)
+            tail = torch.zeros(batch, OVERLAP, device=device)
+            audio, _ = self.codec.synthesise(
+                controls, SynthesisState(phase, tail, int(self.step * 97 % 4096))
+            )
         return audio[:, OVERLAP:]
 
-    def losses(self, controls: Controls, audio: Tensor, made: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(
+        self, controls: Controls, audio: Tensor, made: Tensor, target: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         rng = np.random.default_rng([self.config.seed, self.step, 1])
         windows = (int(rng.choice(SHORT)), int(rng.choice(LONG)))
         spectral = self.spectral(made, target, windows)
-        hops, half = self.config.warm * 4, max(1, len(audio) // 2)  # half of the batch is enough, and half the cost
+        hops, half = (
+            self.config.warm * 4,
+            max(1, len(audio) // 2),
+        )  # half of the batch is enough, and half the cost
         late = Controls(*(part[:half, hops:] for part in controls))
         partials, pitch = self.partials(late, audio[:half, self.config.warm * self.codec.hop :])
         loss = spectral + self.config.partials_weight * partials + self.config.pitch_weight * pitch
@@ -197,10 +215,17 @@ class CodecTraining(Training):
             audio = self.crops.draw(self.config.batch, self.config.seed, index, 2).to(self.device)
             with torch.autocast(self.device.type, enabled=False):
                 latents.append(self.codec.encoder(audio)[0][:, self.config.warm :].flatten(0, 1))
-        report = self.codec.quantizer.fit(torch.cat(latents), generator=torch.Generator().manual_seed(self.config.seed))
+        report = self.codec.quantizer.fit(
+            torch.cat(latents), generator=torch.Generator().manual_seed(self.config.seed)
+        )
         for level, row in enumerate(report, 1):
-            self.print(f"codebook {level}: " + ", ".join(f"{name} {value:.3g}" for name, value in row.items()), flush=True)
+            self.print(
+                f"codebook {level}: " + ", ".join(f"{name} {value:.3g}" for name, value in row.items()),
+                flush=True,
+            )
             if row["usage"] < 0.5 or row["perplexity"] < 0.1 * self.config.codec.codes:
-                self.print(f"warning: codebook {level} is hardly used; the latents are too much alike", flush=True)
+                self.print(
+                    f"warning: codebook {level} is hardly used; the latents are too much alike", flush=True
+                )
         self.codec.encoder.requires_grad_(False)
         self.fitted.fill_(True)

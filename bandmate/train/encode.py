@@ -22,7 +22,13 @@ class Encoders:
 
     def codes(self, audio: np.ndarray) -> Tensor:
         """[N, S] -> codes [N, K, T]."""
-        return torch.cat([self.codec.encode(row) for row in self._rows(audio)])
+        return torch.cat([self._encode(row) for row in self._rows(audio)])
+
+    def _encode(self, row: Tensor) -> Tensor:
+        """The network in bfloat16, nearly twice as fast here; the search for the nearest code in full width."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            latent = self.codec.encoder(row)[0]
+        return self.codec.quantizer.encode(latent.float())
 
     def features(self, audio: np.ndarray) -> Tensor:
         """[N, S] -> uint8 [N, T, F]."""
@@ -38,7 +44,9 @@ class Encoders:
 
         def load() -> Track:
             whole = track.load()
-            samples = min(whole.samples, round(seconds * whole.sample_rate) // self.codec.hop * self.codec.hop)
+            samples = min(
+                whole.samples, round(seconds * whole.sample_rate) // self.codec.hop * self.codec.hop
+            )
             stems = tuple(dataclasses.replace(stem, audio=stem.audio[:samples]) for stem in whole.stems)
             return dataclasses.replace(whole, stems=stems)
 

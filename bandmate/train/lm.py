@@ -13,7 +13,7 @@ from bandmate.data.tokens import Example, TokenStore
 from bandmate.model.duet import Duet
 from bandmate.model.duet_network import DuetConfig, Visibility
 from bandmate.model.tokens import to_columns
-from bandmate.train.loop import LoopConfig, Training, cosine_with_warmup
+from bandmate.train.loop import LoopConfig, Training, cosine_with_warmup, set_rate, split_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +27,15 @@ class DuetTrainConfig:
     steps: int = 10_000
     batch: int = 8
     frames: int = 250
-    rate: float = 2e-3
+    rate: float = 3e-3
     weight_decay: float = 0.05
     level_weights: tuple[float, ...] = (1.0, 0.5, 0.3, 0.2)
     long_share: float = 0.25
     listen_share: float = 0.5
     deaf_share: float = 0.15
     input_gain_db: float = 2.0
-    hidden_history: float = 0.25
-    hidden_spans: float = 0.3
+    hidden_history: float = 0.3
+    hidden_spans: float = 0.4
     noisy_tokens: float = 0.04
     seed: int = 0
     steps_per_epoch: int = 100
@@ -86,7 +86,9 @@ def horizons(frames: int, t_f: int, k: int, phase: int, available: int) -> np.nd
     return np.minimum(call + t_f, available)
 
 
-def spoil_history(previous: Tensor, rng: np.random.Generator, config: DuetTrainConfig, pad: int, mask: int) -> Tensor:
+def spoil_history(
+    previous: Tensor, rng: np.random.Generator, config: DuetTrainConfig, pad: int, mask: int
+) -> Tensor:
     """Hides all of a history, or spans of it, and puts random codes here and there; previous [K, T]."""
     levels, frames = previous.shape
     noisy = torch.from_numpy(rng.random((levels, frames)) < config.noisy_tokens)
@@ -136,7 +138,11 @@ class DuetTraining(Training):
         self.automatic_optimization = False
         self.config = config
         self.loop = LoopConfig(
-            config.steps, config.steps_per_epoch, config.validate_every, precision=config.precision, seed=config.seed
+            config.steps,
+            config.steps_per_epoch,
+            config.validate_every,
+            precision=config.precision,
+            seed=config.seed,
         )
         self.store, self.valid = TokenStore(store, "train"), TokenStore(store, "valid")
         self.model = Duet(config.model)
@@ -144,10 +150,9 @@ class DuetTraining(Training):
             self.model.front.codebook.copy_(codebook)  # type: ignore[operator, union-attr]
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        matrices, others = [], []
-        for name, parameter in self.model.named_parameters():
-            inner = name.startswith(("heard", "played")) and parameter.dim() == 2
-            (matrices if inner else others).append(parameter)
+        matrices, others = split_parameters(
+            self.model, lambda name: name.startswith(("heard", "played", "front"))
+        )
         c = self.config
         return [
             torch.optim.Muon(matrices, c.rate, weight_decay=c.weight_decay, adjust_lr_fn="match_rms_adamw"),
@@ -159,7 +164,8 @@ class DuetTraining(Training):
         layout = draw_layout(rng, self.config)
         draw_seed = int(rng.integers(2**31))
         examples = [
-            self.store.window(draw_seed, row, layout.frames, layout.pre, layout.post) for row in range(layout.batch)
+            self.store.window(draw_seed, row, layout.frames, layout.pre, layout.post)
+            for row in range(layout.batch)
         ]
         x, codes, instrument, previous = window_inputs(examples, self.model.pad)
         if x.dtype == torch.uint8:  # levels in half dB
@@ -172,21 +178,23 @@ class DuetTraining(Training):
 
     def _horizon(self, rng: np.random.Generator, layout: Layout) -> Tensor:
         t_f, k = draw_visibility(rng, layout.post)
-        return torch.from_numpy(horizons(layout.frames, t_f, k, int(rng.integers(k)), layout.frames + layout.post))
+        return torch.from_numpy(
+            horizons(layout.frames, t_f, k, int(rng.integers(k)), layout.frames + layout.post)
+        )
 
     def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
-        for optimizer in self.optimizers():  # type: ignore[union-attr]
-            for group in optimizer.param_groups:
-                group["lr"] = self.config.rate * cosine_with_warmup(self.step, self.config.steps)
+        optimizers: list = self.optimizers()  # type: ignore[assignment]
+        set_rate(optimizers, self.config.rate * cosine_with_warmup(self.step, self.config.steps))
         nats = cross_entropy(self.score(batch), batch.codes).mean(0)
         loss = (nats * nats.new_tensor(self.config.level_weights)).sum()
-        for optimizer in self.optimizers():  # type: ignore[union-attr]
-            optimizer.zero_grad()
+        self.model.zero_grad()
         self.manual_backward(loss)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self.optimizers():  # type: ignore[union-attr]
+        for optimizer in optimizers:
             optimizer.step()
-        self.log_dict({f"train/level{level}": value for level, value in enumerate(nats.detach(), 1)}, prog_bar=True)
+        self.log_dict(
+            {f"train/level{level}": value for level, value in enumerate(nats.detach(), 1)}, prog_bar=True
+        )
         return {"loss": loss.detach()}
 
     def score(self, batch: Batch) -> Tensor:
@@ -216,4 +224,4 @@ class DuetTraining(Training):
         return cross_entropy(self.model(x, previous, instrument, view), codes).mean(0)
 
 
-VALIDATION_BATCHES = 4
+VALIDATION_BATCHES = 2

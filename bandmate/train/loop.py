@@ -68,10 +68,14 @@ class Training(L.LightningModule):
 class StopAtNaN(Callback):
     """Ends the run with the step named; the last good checkpoint stays."""
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if loss is not None and not torch.isfinite(loss).all():
-            raise FloatingPointError(f"the loss is not finite at step {module.step}; resume from the last checkpoint")
+            raise FloatingPointError(
+                f"the loss is not finite at step {module.step}; resume from the last checkpoint"
+            )
 
 
 def cosine_with_warmup(step: int, steps: int, warmup: int = 100, floor: float = 0.05) -> float:
@@ -80,6 +84,27 @@ def cosine_with_warmup(step: int, steps: int, warmup: int = 100, floor: float = 
         return (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def split_parameters(
+    module: torch.nn.Module, inner: Callable[[str], bool]
+) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """The matrices of the inner layers, for Muon (Jordan et al. 2024), and the rest, for AdamW.
+
+    Orthogonalised steps learn what is small but everywhere, such as pitch beside loudness, several times sooner.
+    """
+    matrices, others = [], []
+    for name, parameter in module.named_parameters():
+        hidden = parameter.dim() == 2 and "depthwise" not in name and inner(name)
+        (matrices if hidden else others).append(parameter)
+    return matrices, others
+
+
+def set_rate(optimizers: list[Any], rate: float) -> None:
+    """The learning rate of this step, for all of them."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
 
 
 def latest_checkpoint(run_dir: Path) -> ModelCheckpoint:
@@ -94,15 +119,25 @@ def fit(module: Training, run_dir: Path, resume: bool = False, progress: bool = 
     """Train to the last step, saving to ``run_dir/last.ckpt`` after every epoch; ``resume`` goes on from there."""
     last = Path(run_dir) / "last.ckpt"
     if last.exists() and not resume:
-        raise ValueError(f"{run_dir} already holds a run: add --resume to go on with it, or choose another folder")
+        raise ValueError(
+            f"{run_dir} already holds a run: add --resume to go on with it, or choose another folder"
+        )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    loop = module.loop
-    trainer = L.Trainer(
+    with warnings.catch_warnings():
+        # It warns of its own deprecations, of a run folder that exists (a resumed one does) and of few data workers.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer = make_trainer(module.loop, Path(run_dir), progress)
+        trainer.fit(module, ckpt_path=str(last) if resume and last.exists() else None, weights_only=False)
+
+
+def make_trainer(loop: LoopConfig, run_dir: Path, progress: bool) -> L.Trainer:
+    """Lightning's trainer with our habits; each resume logs into a new version folder, the old ones stay."""
+    return L.Trainer(
         max_epochs=-(-loop.steps // loop.steps_per_epoch),
         precision=loop.precision,  # type: ignore[arg-type]
         accelerator="auto",
         devices=1,
-        logger=[CSVLogger(str(run_dir), name="csv", version=0), TensorBoardLogger(str(run_dir), name="tensorboard", version=0)],
+        logger=[CSVLogger(str(run_dir), name="csv"), TensorBoardLogger(str(run_dir), name="tensorboard")],
         callbacks=[latest_checkpoint(run_dir), StopAtNaN()],
         reload_dataloaders_every_n_epochs=1,
         check_val_every_n_epoch=loop.validate_every,
@@ -111,7 +146,3 @@ def fit(module: Training, run_dir: Path, resume: bool = False, progress: bool = 
         enable_progress_bar=progress,
         enable_model_summary=False,
     )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
-        trainer.fit(module, ckpt_path=str(last) if resume and last.exists() else None, weights_only=False)

@@ -15,7 +15,12 @@ def codec_cpu() -> CodecTrainConfig:
 def codec_gpu() -> CodecTrainConfig:
     """For 12 minutes of one large GPU: more of everything, four times the batch."""
     return CodecTrainConfig(
-        spectral_small(), noise_steps=8000, decoder_steps=5000, adversarial_steps=5000, batch=32, steps_per_epoch=500
+        spectral_small(),
+        noise_steps=8000,
+        decoder_steps=5000,
+        adversarial_steps=5000,
+        batch=32,
+        steps_per_epoch=500,
     )
 
 
@@ -39,7 +44,9 @@ def duet_gpu() -> DuetTrainConfig:
 
 def duet_tiny_run() -> DuetTrainConfig:
     """For tests: a few steps on short windows."""
-    return DuetTrainConfig(duet_tiny(), steps=6, batch=2, frames=40, steps_per_epoch=3, validate_every=1, precision="32-true")
+    return DuetTrainConfig(
+        duet_tiny(), steps=6, batch=2, frames=40, steps_per_epoch=3, validate_every=1, precision="32-true"
+    )
 
 
 CODEC: dict[str, Callable[[], CodecTrainConfig]] = {"cpu": codec_cpu, "gpu": codec_gpu, "tiny": codec_tiny}

@@ -39,7 +39,9 @@ def replaced(config: Config, path: list[str], value: Any, setting: str) -> Confi
     return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
 
 
-def train_codec(config: CodecTrainConfig, rendered: Path, run_dir: Path, resume: bool, progress: bool) -> None:
+def train_codec(
+    config: CodecTrainConfig, rendered: Path, run_dir: Path, resume: bool, progress: bool
+) -> None:
     """Trains (or goes on training) a codec on a folder of rendered tracks."""
     torch.manual_seed(config.seed)
     fit(CodecTraining(config, rendered), remember(config, run_dir), resume, progress)
@@ -73,7 +75,9 @@ def read_run(run_dir: Path, part: str) -> tuple[dict[str, Any], dict[str, torch.
         raise FileNotFoundError(f"{run_dir} holds no finished epoch of a run (no last.ckpt)")
     state = torch.load(file, map_location="cpu", weights_only=False)["state_dict"]
     settings = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
-    return settings, {name[len(part) + 1 :]: value for name, value in state.items() if name.startswith(f"{part}.")}
+    return settings, {
+        name[len(part) + 1 :]: value for name, value in state.items() if name.startswith(f"{part}.")
+    }
 
 
 def load_codec(run_dir: Path) -> SpectralCodec:
@@ -92,7 +96,9 @@ def load_duet(run_dir: Path) -> Duet:
     return model.eval()
 
 
-def bundle(codec_run: Path, duet_run: Path, out: Path, sampling: dict[str, Any], about: dict[str, Any]) -> None:
+def bundle(
+    codec_run: Path, duet_run: Path, out: Path, sampling: dict[str, Any], about: dict[str, Any]
+) -> None:
     """A playable bundle from two runs. The codec's decoder may be newer than the codes the model was trained on."""
     save_bundle(out, load_codec(codec_run), load_duet(duet_run), sampling, about)
 

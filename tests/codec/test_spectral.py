@@ -45,7 +45,9 @@ def test_streamed_codes_equal_whole_clip_codes(codec: SpectralCodec, audio: Tens
 
 @pytest.mark.parametrize("sizes", SPLITS)
 @torch.inference_mode()
-def test_streamed_audio_lags_by_the_declared_delay_and_is_else_equal(codec: SpectralCodec, audio: Tensor, sizes: list[int]) -> None:
+def test_streamed_audio_lags_by_the_declared_delay_and_is_else_equal(
+    codec: SpectralCodec, audio: Tensor, sizes: list[int]
+) -> None:
     codes = codec.encode(audio)
     whole = codec.decode(codes)
     state, pieces, at = codec.init_decoder(2), [], 0
@@ -83,7 +85,9 @@ def test_codes_do_not_depend_on_later_samples(codec: SpectralCodec, audio: Tenso
 
 
 @torch.inference_mode()
-def test_audio_of_a_frame_needs_later_codes_only_within_the_synthesis_delay(codec: SpectralCodec, audio: Tensor) -> None:
+def test_audio_of_a_frame_needs_later_codes_only_within_the_synthesis_delay(
+    codec: SpectralCodec, audio: Tensor
+) -> None:
     codes = codec.encode(audio)
     changed = codes.clone()
     changed[:, :, 12:] = (changed[:, :, 12:] + 1) % codec.codes
@@ -107,7 +111,9 @@ def hold(bank: OscillatorBank, index: int, offset: float, hops: int = 400) -> Te
     return overlap_add(spectra, torch.zeros(1, OVERLAP))[0][0, OVERLAP:]
 
 
-@pytest.mark.parametrize(("index", "offset"), [(12, 0.0), (24, 0.05), (48, 0.0), (48, -0.2), (80, 1.0), (97, 0.0)])
+@pytest.mark.parametrize(
+    ("index", "offset"), [(12, 0.0), (24, 0.05), (48, 0.0), (48, -0.2), (80, 1.0), (97, 0.0)]
+)
 def test_oscillator_sounds_at_its_pitch_and_level(index: int, offset: float) -> None:
     bank = OscillatorBank()
     sound = hold(bank, index, offset)[: 160 * 350]

@@ -68,7 +68,9 @@ def hear_all(model: Duet, x: Tensor, columns: Tensor, t_f: int, k: int) -> Tenso
     return model(x, previous(model, columns), torch.tensor([3, 8]), view)
 
 
-def play_through(model: Duet, x: Tensor, t_f: int, k: int, length: int, sampler: object, state: DuetState | None = None) -> tuple[Tensor, DuetState]:
+def play_through(
+    model: Duet, x: Tensor, t_f: int, k: int, length: int, sampler: object, state: DuetState | None = None
+) -> tuple[Tensor, DuetState]:
     state = state or model.init_state(torch.tensor([3, 8]), guided=getattr(sampler, "guided", False))
     frames = []
     for column in range(0, length, k):
@@ -133,7 +135,9 @@ def test_guided_stream_steps_the_deaf_player_beside_the_hearing_one(model: Duet)
     given = hear_all(model, x, columns[:, :, :30], 2, 2)
     view = Visibility(0, horizon(2, 2, 30), torch.ones(2, dtype=torch.bool))
     null = model(x, previous(model, columns[:, :, :30]), torch.tensor([3, 8]), view)
-    torch.testing.assert_close(torch.stack(guided.logits, 1), (null + 3 * (given - null)).float(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        torch.stack(guided.logits, 1), (null + 3 * (given - null)).float(), rtol=0, atol=1e-4
+    )
 
 
 def test_guidance_needs_a_player_begun_with_it(model: Duet) -> None:
@@ -192,7 +196,9 @@ def test_skipped_columns_enter_as_mask_and_their_frames_come_back_missing(model:
     frames = torch.cat([first, gap, rest], dim=2)
     assert frames.shape[2] == 40 - 3
     missing = (frames == MISSING).any(1).any(0)
-    assert missing.nonzero().flatten().tolist() == list(range(17, 25))  # cells in columns 20..24 belong to frames 17..24
+    assert missing.nonzero().flatten().tolist() == list(
+        range(17, 25)
+    )  # cells in columns 20..24 belong to frames 17..24
     assert (frames[:, :, 17:25] == MISSING).all()
     hidden = columns[:, :, :40].clone()
     hidden[:, :, 20:25] = model.mask

@@ -51,7 +51,10 @@ def test_guidance_one_is_none_and_more_moves_away_from_the_deaf() -> None:
     assert not Sampler().guided
 
 
-@pytest.mark.parametrize("bad", [{"temperature": -1.0}, {"top_k": 0}, {"guidance": float("nan")}, {"temperature": (1.0, float("inf"))}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"temperature": -1.0}, {"top_k": 0}, {"guidance": float("nan")}, {"temperature": (1.0, float("inf"))}],
+)
 def test_nonsense_is_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match="must be"):
         Sampler(**bad)

@@ -22,7 +22,11 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], int]] = {
 def make(name: str, frames: int) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     build, hop = LAYERS[name]
-    x = torch.randn(2, frames * hop, dtype=torch.float64) if hop else torch.randn(2, frames, 6, dtype=torch.float64)
+    x = (
+        torch.randn(2, frames * hop, dtype=torch.float64)
+        if hop
+        else torch.randn(2, frames, 6, dtype=torch.float64)
+    )
     return build().double(), x
 
 

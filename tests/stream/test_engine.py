@@ -100,6 +100,20 @@ def test_output_is_what_the_codec_decodes_from_the_codes(ears: str) -> None:
     np.testing.assert_array_equal(out[:-480], expected[:-480].numpy())
 
 
+def test_the_end_is_flushed_and_nothing_is_played_beyond_it() -> None:
+    codes: list[torch.Tensor] = []
+
+    class Recorder(FakeModel):
+        def play(self, *args: object) -> tuple:
+            result = super().play(*args)  # type: ignore[arg-type]
+            codes.append(result[0])
+            return result
+
+    out = join(play(Engine(FakeCodec(), Recorder(), StreamSpec(10, 4), FakeSampler(), 0), music(0.99)))
+    assert sum(c.shape[2] for c in codes) == 50
+    np.testing.assert_array_equal(out, FakeCodec().decode(torch.cat(codes, 2))[0, : len(out)].numpy())
+
+
 def test_pushed_ahead_output_waits_for_its_input() -> None:
     stream = engine(StreamSpec(-100, 5))
     total = 0
@@ -180,6 +194,9 @@ def test_skipped_frames_fade_out_and_in_again() -> None:
     whole = ChunkDecoder(FakeCodec()).decode(torch.full((1, 4, 30), 900))
     assert out.shape == (30 * 640,)
     np.testing.assert_array_equal(out[: 10 * 640], whole[: 10 * 640])
+    assert np.abs(out[10 * 640 : 10 * 640 + 200]).max() > 0.3  # what the codec still held
     assert not out[10 * 640 + 480 : 20 * 640 + 480].any()
     assert np.abs(np.diff(out)).max() <= 1.05 * np.abs(np.diff(whole)).max()
     np.testing.assert_array_equal(out[22 * 640 :], whole[22 * 640 :])
+    onset = 20 * 640 + 480
+    assert np.abs(out[onset : onset + 40]).max() < 0.1 < 0.5 < np.abs(whole[onset : onset + 40]).max()

@@ -64,9 +64,8 @@ def stream(
     return np.concatenate([b.samples for b in blocks]), torch.cat(codes, 2)
 
 
-@pytest.mark.parametrize("ears", ["mel", "codes"])
+@pytest.mark.parametrize(("ears", "guidance"), [("mel", 1.5), ("codes", 1.0)])
 @pytest.mark.parametrize(("t_f", "k"), SPECS)
-@pytest.mark.parametrize("guidance", [1.0, 1.5])
 def test_engine_equals_the_oracle_and_the_whole_clip(ears: str, t_f: int, k: int, guidance: float) -> None:
     spec, sampler, samples = StreamSpec(t_f, k), Sampler(guidance=guidance, seed=11), music(1.5)
     out, codes = stream(ears, spec, samples, 999, sampler)

@@ -97,6 +97,35 @@ def test_a_codec_without_a_tail_does_not_click_either() -> None:
     assert policy.concealed == 1500
 
 
+def test_a_block_cannot_sound_before_it_is_there() -> None:
+    call, tail = Schedule(SPEC, Geometry()).call(2), np.zeros(480, np.float32)
+    block = OutputBlock(1000, np.ones(600, np.float32), tail, call, 0.0)
+    for available, first in ((1000.0, 1000), (1000.5, 1001), (1200.0, 1200), (1200.01, 1201)):
+        out = LatePolicy().place(block, available)
+        assert 1000 + int(np.flatnonzero(out)[0]) == first
+
+
+@pytest.mark.parametrize("missed_again", [False, True])
+def test_a_border_within_a_fade_does_not_click(missed_again: bool) -> None:
+    """A block comes 100 samples before its end; the next one is in time, or missed: no step at the border."""
+    call, policy = Schedule(SPEC, Geometry()).call(2), LatePolicy()
+
+    def block(start: int, length: int, level: float) -> OutputBlock:
+        tail = np.full(480, level, np.float32)
+        return OutputBlock(start, np.full(length, level, np.float32), tail, call, 0.0)
+
+    out = np.concatenate(
+        [
+            policy.place(block(0, 1000, 0.8), 0),
+            policy.place(block(1000, 200, -0.8), 1100),
+            policy.place(block(1200, 1000, -0.8), None if missed_again else 0),
+        ]
+    )
+    assert np.abs(np.diff(out)).max() < 0.8 * np.pi / FADE + 0.002
+    assert out[1000:1100].min() > 0.5
+    assert (out[-1] == 0) if missed_again else (out[1200 + FADE :] == np.float32(-0.8)).all()
+
+
 def test_the_tail_of_the_last_chunk_sounds_on() -> None:
     stall = 40
     stream = session(lambda call, s: 10.0 if call.index == stall else 0.0, model=SteadyModel())
@@ -124,6 +153,14 @@ def test_a_stall_is_made_up_for_by_skipping() -> None:
     listen(patient, music(6.0))
     assert last < max(t.call.index for t in patient.trace.timings if t.late)
     assert out[-32_000:].any()
+
+
+def test_standstills_do_not_end_the_music() -> None:
+    """Steps of 5 s make all later ones look hopeless, until what is expected has shrunk again."""
+    stalls = {10, 70, 130, 190}
+    stream = session(lambda call, s: 5.0 if call.index in stalls or call.index < 8 else 0.01)
+    out = listen(stream, music(60.0))
+    assert out[-10 * 32_000 :].any()
 
 
 @pytest.mark.parametrize(("cost", "share"), [(0.15, 0.6), (0.2, 0.45), (0.3, 0.3)])

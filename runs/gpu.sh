@@ -1,0 +1,12 @@
+#!/bin/sh
+# A larger run of the same road on one GPU and 16 cores, meant for 30 minutes: render 4, codec 12, encode 1, duet 10.
+# usage: runs/gpu.sh [FOLDER]   (default: work/)
+set -eu
+cd "$(dirname "$0")/.."
+. runs/common.sh
+renditions=8 preset=gpu
+render_songs
+train_codec
+encode_songs
+train_duet
+make_bundle
