@@ -131,7 +131,7 @@ class Duet(DuetNetwork):
             )
             keys[:, :, slots], values[:, :, slots] = k, v
             if q is not None:
-                h = self.heard[layer].finish(h, attend(q, keys, values, visible))
+                h = self.heard.at(layer).finish(h, attend(q, keys, values, visible))
         state.heard += x.shape[1]
         return state
 
@@ -177,7 +177,7 @@ class Duet(DuetNetwork):
         for layer, block in enumerate(self.played):
             q, k, v = block.attention_in(y, angles)
             state.keys[layer, :, :, first + slots], state.values[layer, :, :, first + slots] = k, v
-            y = block.finish(y, attend(q, state.keys[layer], state.values[layer], mask))  # type: ignore[arg-type]
+            y = block.finish(y, attend(q, state.keys[layer], state.values[layer], mask))
         return self.logits(y) if logits else y
 
     def _step_mask(self, positions: Tensor, deaf: Tensor, state: DuetState) -> Tensor:

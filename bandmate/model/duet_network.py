@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bandmate.model.ears import CodeFront, MelFront
 from bandmate.model.tokens import SPECIAL, mask_id, pad_id
-from bandmate.nn.transformer import Block, Linear, Projections, RMSNorm, attend, rotary_angles
+from bandmate.nn.transformer import Block, Blocks, Linear, Projections, RMSNorm, attend, rotary_angles
 
 AGE_PERIODS = (4.0, 1600.0)  # frames: shortest and longest period of the Fourier features of the age
 AGE_FEATURES = 32
@@ -63,11 +63,11 @@ class DuetNetwork(nn.Module):
             MelFront(c.width) if c.ears == "mel" else CodeFront(c.width, c.levels, c.codes, c.code_latent)
         )
         # Nobody reads what the last heard layer would put out: it has keys and values only.
-        self.heard = nn.ModuleList(
+        self.heard = Blocks(
             Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers - 1)
         )
         self.heard_last = Projections(c.width, c.heads, c.kv_heads, queries=False)
-        self.played = nn.ModuleList(
+        self.played = Blocks(
             Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers)
         )
         # What attention rests on when nothing fits. Its key is zero: a score that does not depend on the position.
@@ -134,7 +134,7 @@ class DuetNetwork(nn.Module):
             keys, values = torch.cat([torch.zeros_like(sink), k, yk], dim=2), torch.cat([sink, v, yv], dim=2)
             y = block.finish(y, attend(yq, keys, values, y_mask))
             if q is not None:
-                h = self.heard[layer].finish(h, attend(q, k, v, x_mask))
+                h = self.heard.at(layer).finish(h, attend(q, k, v, x_mask))
         return self.logits(y)
 
     def hear_layer(
@@ -142,7 +142,7 @@ class DuetNetwork(nn.Module):
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Queries (None in the last layer), keys and values of the heard stream."""
         last = layer == self.config.layers - 1
-        return self.heard_last(h, angles) if last else self.heard[layer].attention_in(h, angles)
+        return self.heard_last(h, angles) if last else self.heard.at(layer).attention_in(h, angles)
 
     def masks(self, frames: Tensor, columns: Tensor, view: Visibility) -> tuple[Tensor, Tensor]:
         """Who sees what: heard on heard [1, 1, Tx, Tx], and played on (sinks, heard, played) [B, 1, S, sinks + Tx + S]."""

@@ -38,7 +38,9 @@ class Sampler:
     def __call__(self, logits: Tensor, column: int) -> Tensor:
         """logits [B, K, V] of one column, codes only -> codes [B, K]."""
         batch, levels, codes = logits.shape
-        temperature = torch.from_numpy(np.broadcast_to(np.float64(self.temperature), levels).copy())[:, None]
+        temperature = torch.from_numpy(
+            np.broadcast_to(np.asarray(self.temperature, dtype=np.float64), levels).copy()
+        )[:, None]
         scores = logits.double().cpu()
         players = self.players or range(batch)
         noise = torch.stack([self._noise(player, column, levels, codes) for player in players])

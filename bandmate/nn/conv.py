@@ -64,7 +64,7 @@ class ConvNeXtStack(nn.Module):
         self.blocks = nn.ModuleList(ConvNeXtBlock(width, kernel) for _ in range(depth))
 
     def init_state(self, batch: int) -> list[Tensor]:
-        return [block.init_state(batch) for block in self.blocks]
+        return [block.init_state(batch) for block in self.blocks]  # type: ignore[operator]
 
     def forward(self, x: Tensor, state: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         """x [B, T, D] -> [B, T, D]."""

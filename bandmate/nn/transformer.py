@@ -3,6 +3,8 @@
 The parts leave it to the model who attends to whom: a block projects, the model attends, the block finishes.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -117,6 +119,16 @@ class Block(nn.Module):
         """x [B, T, D] and what its queries fetched [B, H, T, d] -> the layer's output [B, T, D]."""
         x = x + self.dropout(self.attention_out(attended.transpose(1, 2).flatten(2)))
         return x + self.dropout(self.mlp(self.norm(x)))
+
+
+class Blocks(nn.ModuleList):
+    """Blocks in a row, and nothing but blocks."""
+
+    def __iter__(self) -> Iterator[Block]:
+        return super().__iter__()  # type: ignore[return-value]
+
+    def at(self, layer: int) -> Block:
+        return self[layer]  # type: ignore[return-value]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

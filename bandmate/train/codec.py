@@ -7,6 +7,7 @@ adversarial  the same, with discriminators
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from bandmate.codec.discriminator import (
     discriminator_loss,
     feature_matching_loss,
 )
-from bandmate.codec.loss import LONG, SHORT, PartialsLoss, MultiScaleSpectralLoss
+from bandmate.codec.loss import LONG, SHORT, MultiScaleSpectralLoss, PartialsLoss
 from bandmate.codec.spectral import Controls, SpectralCodec, SpectralConfig
 from bandmate.codec.synthesis import OVERLAP, SynthesisState
 from bandmate.train.loop import LoopConfig, Training, cosine_with_warmup, set_rate, split_parameters
@@ -129,7 +130,8 @@ class CodecTraining(Training):
         return "adversarial", step, c.adversarial_steps, c.adversarial_rate
 
     def training_step(self, audio: Tensor, index: int) -> dict[str, Tensor]:
-        *codec_optimizers, judge_optimizer = self.optimizers()  # type: ignore[misc]
+        optimizers: Any = self.optimizers()
+        *codec_optimizers, judge_optimizer = optimizers
         stage, step, length, rate = self.stage(self.step)
         set_rate(codec_optimizers, rate * cosine_with_warmup(step, length))
         if stage != "noise" and not self.fitted:

@@ -107,9 +107,9 @@ def window_inputs(examples: list[Example], pad: int) -> tuple[Tensor, Tensor, Te
     """x [B, Tx, F], codes [B, K, T], instrument [B], and the column before each position [B, K, T]."""
     first = examples[0]
     if first.x_features is not None:
-        x = torch.from_numpy(np.stack([e.x_features for e in examples]))  # type: ignore[arg-type]
+        x = torch.from_numpy(np.stack([e.x_features for e in examples if e.x_features is not None]))
     else:
-        x = torch.from_numpy(np.stack([e.x_codes for e in examples])).transpose(1, 2)  # type: ignore[arg-type]
+        x = torch.from_numpy(np.stack([e.x_codes for e in examples if e.x_codes is not None])).transpose(1, 2)  # type: ignore[arg-type]
     codes = torch.from_numpy(np.stack([e.y for e in examples])).long()
     columns = to_columns(codes, pad, codes.shape[2])
     previous = torch.cat([torch.full_like(columns[:, :, :1], pad), columns[:, :, :-1]], dim=2)

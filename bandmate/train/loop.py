@@ -93,7 +93,8 @@ def split_parameters(
 
     Orthogonalised steps learn what is small but everywhere, such as pitch beside loudness, several times sooner.
     """
-    matrices, others = [], []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for name, parameter in module.named_parameters():
         hidden = parameter.dim() == 2 and "depthwise" not in name and inner(name)
         (matrices if hidden else others).append(parameter)

@@ -72,7 +72,13 @@ def test_listeners_get_everything_at_the_engines_rate() -> None:
     def count(name: str) -> object:
         return lambda block: seen.__setitem__(name, seen[name] + len(block))
 
-    play(Source(48_000, 48_000), Sink(), on_input=count("input"), on_output=count("output"), progress=done.append)
+    play(
+        Source(48_000, 48_000),
+        Sink(),
+        on_input=count("input"),
+        on_output=count("output"),
+        progress=done.append,
+    )
     assert seen == {"input": 32_000, "output": 32_000}
     assert done == sorted(done)
     assert done[-1] == 1.0
