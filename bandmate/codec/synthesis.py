@@ -66,7 +66,8 @@ class OscillatorBank(nn.Module):
             [B, H, BINS] complex, referred to the middle of the window, and the phase at the last hop.
         """
         # Magnitude losses say nothing useful about phase, and their gradients add up along the sum: none flows here.
-        cycles = (self.centre + offset.detach()).double() * (HOP / WINDOW)
+        # Added in float64: a rounding that fell otherwise in another chunk would stay in the phase for good.
+        cycles = (self.centre.double() + offset.detach().double()) * (HOP / WINDOW)
         running = phase[:, None] + cycles.cumsum(1)
         angle = (2 * torch.pi * (running - running.floor())).to(amplitude.dtype)
         lobe = raised_cosine_lobe((self.from_base + offset).clamp(-1, 1))

@@ -209,6 +209,11 @@ class CodecTraining(Training):
         self.log("discriminator", loss, prog_bar=True)
         return 0.05 * adversarial_loss(fake) + 0.2 * feature_matching_loss(real, fake)
 
+    def say(self, line: str) -> None:
+        """To the terminal, once however many processes train."""
+        if self.global_rank == 0:
+            print(line, flush=True)
+
     @torch.no_grad()
     def fit_codebooks(self) -> None:
         """Residual k-means on fresh crops; the encoder is final from here on."""
@@ -221,13 +226,8 @@ class CodecTraining(Training):
             torch.cat(latents), generator=torch.Generator().manual_seed(self.config.seed)
         )
         for level, row in enumerate(report, 1):
-            self.print(
-                f"codebook {level}: " + ", ".join(f"{name} {value:.3g}" for name, value in row.items()),
-                flush=True,
-            )
+            self.say(f"codebook {level}: " + ", ".join(f"{name} {value:.3g}" for name, value in row.items()))
             if row["usage"] < 0.5 or row["perplexity"] < 0.1 * self.config.codec.codes:
-                self.print(
-                    f"warning: codebook {level} is hardly used; the latents are too much alike", flush=True
-                )
+                self.say(f"warning: codebook {level} is hardly used; the latents are too much alike")
         self.codec.encoder.requires_grad_(False)
         self.fitted.fill_(True)

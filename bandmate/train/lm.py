@@ -213,10 +213,12 @@ class DuetTraining(Training):
             horizon = torch.from_numpy(horizons(self.config.frames, t_f, k, 0, self.config.frames + post))
             horizon = horizon.expand(len(examples), -1).to(self.device)
             own = self._nats(examples, horizon, False)
-            self.log(f"valid/other{t_f:+d}", (self._nats(controls, horizon, False) - own)[0])
+            self.log(f"valid/other{t_f:+d}", (self._nats(controls, horizon, False) - own)[0], batch_size=1)
             if t_f == 50:
-                self.log("valid/deaf", (self._nats(examples, horizon, True) - own)[0])
-                self.log_dict({f"valid/level{level}": value for level, value in enumerate(own, 1)})
+                self.log("valid/deaf", (self._nats(examples, horizon, True) - own)[0], batch_size=1)
+                self.log_dict(
+                    {f"valid/level{level}": value for level, value in enumerate(own, 1)}, batch_size=1
+                )
 
     def _nats(self, examples: list[Example], horizon: Tensor, deaf: bool) -> Tensor:
         x, codes, instrument, previous = (t.to(self.device) for t in window_inputs(examples, self.model.pad))

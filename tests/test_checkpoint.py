@@ -1,0 +1,102 @@
+"""Bundles: what is written is read back, and whatever is wrong with one is said in a line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from bandmate.checkpoint import DEFAULT, available, load_bundle, resolve, save_bundle
+from bandmate.codec.spectral import SpectralCodec
+from bandmate.configs import CODECS, MODELS, duet_tiny, preset, spectral_tiny
+from bandmate.model.duet import Duet
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save_bundle(
+        tmp_path / "b",
+        SpectralCodec(spectral_tiny()),
+        Duet(duet_tiny()),
+        {"guidance": 2.0},
+        {"seed": 0},
+        half=False,
+    )
+    return tmp_path / "b"
+
+
+def test_what_is_written_is_read_back(folder: Path) -> None:
+    torch.manual_seed(0)
+    codec, model = SpectralCodec(spectral_tiny()), Duet(duet_tiny())
+    bundle = load_bundle(str(folder))
+    assert bundle.card["sampling"] == {"guidance": 2.0}
+    for built, read in ((codec, bundle.codec), (model, bundle.model)):
+        for name, value in built.state_dict().items():
+            assert torch.equal(read.state_dict()[name], value), name
+    assert not bundle.model.training
+
+
+def test_the_default_bundle_comes_with_the_package_and_fits_its_limits() -> None:
+    assert DEFAULT in available()
+    bundle = load_bundle()
+    assert sum(p.numel() for p in bundle.codec.parameters()) <= 5_000_000
+    assert sum(p.numel() for p in bundle.model.parameters()) <= 10_000_000
+    files = resolve(DEFAULT).iterdir()
+    assert sum(file.stat().st_size for file in files) <= 30_000_000
+    assert (resolve(DEFAULT) / "MODEL_CARD.md").is_file()
+    assert all(torch.isfinite(value).all() for value in bundle.model.state_dict().values())
+
+
+def test_the_nearest_name_is_suggested() -> None:
+    with pytest.raises(ValueError, match="did you mean 'duet-small'"):
+        load_bundle("duet-smal")
+    with pytest.raises(ValueError, match="did you mean 'duet-tiny'"):
+        preset(MODELS, "duet-tyni")
+    assert set(CODECS) == {"spectral-small", "spectral-tiny"}
+
+
+@pytest.mark.parametrize("name", ["codec.safetensors", "model.safetensors"])
+def test_a_truncated_file_is_named(folder: Path, name: str) -> None:
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=rf"{name} is damaged"):
+        load_bundle(str(folder))
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing"):
+        load_bundle(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [("model", "unknown key 'widht'"), ("codec", "unknown key 'widht'"), (None, "unknown key 'widht'")],
+)
+def test_an_unknown_key_is_named(folder: Path, section: str | None, message: str) -> None:
+    card = yaml.safe_load((folder / "config.yaml").read_text())
+    (card[section] if section else card)["widht"] = {}
+    (folder / "config.yaml").write_text(yaml.safe_dump(card))
+    with pytest.raises(ValueError, match=message):
+        load_bundle(str(folder))
+
+
+def test_weights_of_another_size_are_told(folder: Path) -> None:
+    card = yaml.safe_load((folder / "config.yaml").read_text())
+    card["model"]["width"] = 64
+    (folder / "config.yaml").write_text(yaml.safe_dump(card))
+    with pytest.raises(ValueError, match=r"does not fit its config\.yaml"):
+        load_bundle(str(folder))
+
+
+@pytest.mark.parametrize("text", ["codec: [", "just words", "codec: {}\nmodel: {}\n"])
+def test_a_broken_card_is_told(folder: Path, text: str) -> None:
+    (folder / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.yaml"):
+        load_bundle(str(folder))
+
+
+def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml is wanted"):
+        load_bundle(str(tmp_path))
