@@ -54,7 +54,7 @@ class Arguments:
     """Seconds."""
     guidance: float | None = None
     """Default: the model's own."""
-    threads: int = 0
+    threads: int = 1
     """0 = torch's own."""
 
 

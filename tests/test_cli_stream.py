@@ -432,7 +432,7 @@ def test_every_verb_can_be_loaded_and_helps(capsys: pytest.CaptureFixture[str]) 
 
 def test_defaults() -> None:
     args = parse(stream_command.Arguments, ["a.wav", "-o", "b.wav"], "bandmate stream")
-    assert (args.t_f, args.k, args.realtime, args.threads) == (-0.4, 0.1, False, 0)
+    assert (args.t_f, args.k, args.realtime, args.threads) == (-0.4, 0.1, False, 1)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["stream", "--help"], ["stream", "no.wav", "-o", "x.wav"]])

@@ -71,8 +71,8 @@ class Arguments:
     """Pretend that every call takes so many seconds, and treat late ones as live playing would."""
     shift: bool = False
     """With --realtime or --latency: when it cannot be in time, play later by as much as is needed."""
-    threads: int = 0
-    """CPU threads; 0 = as many as torch takes by itself."""
+    threads: int = 1
+    """CPU threads; one is quickest for a model this small, 0 = as many as torch takes by itself."""
 
 
 def main(argv: list[str]) -> int:
