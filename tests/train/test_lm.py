@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,34 +97,31 @@ def test_a_run_cut_in_two_ends_with_the_weights_of_one_in_one_piece(store: Path,
 
 @pytest.mark.slow
 def test_the_model_learns_to_copy_what_it_hears(store: Path) -> None:
-    """The gate before any long run: x = y's own codes, a little ahead, must become nearly free."""
-    config = dataclasses.replace(
-        presets.duet_tiny_run(),
-        model=dataclasses.replace(duet_tiny(), ears="codes", code_latent=8, width=64),
-        rate=5e-3,
-    )
+    """The gate before any long run: x = y's own codes, a little ahead, must become nearly free at level 1."""
+    size = dataclasses.replace(duet_tiny(), ears="codes", code_latent=8, width=64)
     torch.manual_seed(0)
-    training = DuetTraining(config, store)
-    training.model.front.codebook.normal_()  # type: ignore[operator, union-attr]
+    training = DuetTraining(dataclasses.replace(presets.duet_tiny_run(), model=size, rate=5e-3), store)
+    codebook: Any = training.model.front.codebook
+    codebook.normal_().mul_(torch.tensor([1.0, 0.3, 0.1, 0.03])[:, None, None])  # residual levels shrink
     optimizers = training.configure_optimizers()
     generator = torch.Generator().manual_seed(0)
-    for _ in range(250):
+    view = Visibility(0, torch.arange(30).expand(8, -1) + 5, torch.zeros(8, dtype=torch.bool))
+    first = None
+    for _ in range(150):
         codes = torch.randint(0, 32, (8, 4, 30), generator=generator)
         columns = to_columns(codes, training.model.pad, 30)
-        previous = torch.cat(
-            [torch.full_like(columns[:, :, :1], training.model.pad), columns[:, :, :-1]], dim=2
-        )
-        view = Visibility(0, torch.arange(30).expand(8, -1) + 5, torch.zeros(8, dtype=torch.bool))
-        nats = cross_entropy(
-            training.model(codes.transpose(1, 2), previous, torch.zeros(8, dtype=torch.long), view), codes
-        )
-        loss = nats.mean()
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
+        pad = torch.full_like(columns[:, :, :1], training.model.pad)
+        previous = torch.cat([pad, columns[:, :, :-1]], dim=2)
+        logits = training.model(codes.transpose(1, 2), previous, torch.zeros(8, dtype=torch.long), view)
+        nats = cross_entropy(logits, codes).mean(0)
+        first = nats.detach() if first is None else first
+        training.model.zero_grad()
+        nats.sum().backward()
         for optimizer in optimizers:
             optimizer.step()
-    assert float(nats[:, 0].mean()) < 0.5 * float(np.log(32))
+    assert first is not None
+    assert float(first[0]) > 3.0
+    assert float(nats.detach()[0]) < 0.2
 
 
 @pytest.mark.parametrize(
