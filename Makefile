@@ -14,7 +14,7 @@ PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 FONTS = timgm6mb-soundfont fluidr3mono-gm-soundfont
 
 DEMO_CLIP = bandmate/assets/demo/demo.flac
-DEMO_FLAGS = --instrument Bass --t-f 0 --k 0.1 --seed 0
+DEMO_FLAGS = --instrument Bass --seed 0
 
 help:
 	@sed -n 's/^# make /make /p' Makefile

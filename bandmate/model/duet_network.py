@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from bandmate.model.ears import CodeFront, MelFront
 from bandmate.model.tokens import SPECIAL, mask_id, pad_id
-from bandmate.nn.transformer import Block, Blocks, Linear, Projections, RMSNorm, attend, rotary_angles
+from bandmate.nn.linear import Linear
+from bandmate.nn.transformer import Block, Blocks, Projections, RMSNorm, attend, rotary_angles
 
 AGE_PERIODS = (4.0, 1600.0)  # frames: shortest and longest period of the Fourier features of the age
 AGE_FEATURES = 32

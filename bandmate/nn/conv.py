@@ -7,6 +7,8 @@ begins here". Splitting a sequence anywhere and handing the state on gives the s
 import torch
 from torch import Tensor, nn
 
+from bandmate.nn.linear import Linear
+
 
 class CausalDepthwiseConv(nn.Module):
     """One FIR filter per channel, looking back only; a sum of shifted copies, which on CPUs beats grouped conv1d."""
@@ -42,7 +44,7 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         self.depthwise = CausalDepthwiseConv(width, kernel)
         self.norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, expansion * width)
+        self.up = Linear(width, expansion * width, bias=True)
         self.down = nn.Linear(expansion * width, width)
         self.scale = nn.Parameter(torch.full((width,), 0.2))
 

@@ -9,25 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class Linear(nn.Linear):
-    """A linear layer without bias that is quick for the one or two rows of a streamed step.
-
-    For so few rows the usual x @ W.T reads the weights at a fifth of the memory's speed here; W @ x.T with two columns
-    at three times that, so that a single row goes twice (benchmarks/bench_linear.py).
-    """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = x.numel() // x.shape[-1]
-        if rows > 4 or torch.is_grad_enabled() or not x.is_cpu:
-            return super().forward(x)
-        columns = x.reshape(rows, -1).t()
-        if rows == 1:
-            columns = columns.expand(-1, 2)
-        return (self.weight @ columns)[:, :rows].t().reshape(*x.shape[:-1], -1)
+from bandmate.nn.linear import Linear
 
 
 def rms_normalise(x: Tensor) -> Tensor:
