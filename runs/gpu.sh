@@ -1,5 +1,6 @@
 #!/bin/sh
 # A larger run of the same road on one GPU and 16 cores, meant for 30 minutes: render 4, codec 12, encode 1, duet 10.
+# The stages and their order are those of cpu.sh; on a GPU it has not been run yet.
 # usage: runs/gpu.sh [FOLDER]   (default: work/)
 set -eu
 cd "$(dirname "$0")/.."

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,9 @@ class Training(L.LightningModule):
 
     loop: LoopConfig
 
+    @abstractmethod
     def draw(self, step: int) -> Any:
         """The batch of a step, as a pure function of (seed, step)."""
-        raise NotImplementedError
 
     @property
     def step(self) -> int:
