@@ -10,7 +10,8 @@ class Linear(nn.Linear):
     """nn.Linear, quick for the few rows of a streamed step.
 
     For two to eight rows the usual x @ W.T reads the weights of a widening layer at a fraction of the memory's speed;
-    W @ x.T is up to three times as quick (benchmarks/bench_linear.py). One row is a product of its own, and quick.
+    W @ x.T is up to three times as quick (benchmarks/bench_linear.py). One row is left to the library:
+    turned round it was slower.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:

@@ -91,9 +91,7 @@ class CodecTraining(Training):
         super().__init__()
         self.automatic_optimization = False
         self.config = config
-        self.loop = LoopConfig(
-            config.steps, config.steps_per_epoch, precision=config.precision, seed=config.seed
-        )
+        self.loop = LoopConfig(config.steps, config.steps_per_epoch, precision=config.precision)
         self.crops = RenderedCrops(folder, config.frames)
         self.codec = SpectralCodec(config.codec)
         self.spectral = MultiScaleSpectralLoss()

@@ -142,7 +142,6 @@ class DuetTraining(Training):
             config.steps_per_epoch,
             config.validate_every,
             precision=config.precision,
-            seed=config.seed,
         )
         self.store, self.valid = TokenStore(store, "train"), TokenStore(store, "valid")
         self.model = Duet(config.model)

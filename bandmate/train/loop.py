@@ -25,7 +25,6 @@ class LoopConfig:
     validate_every: int = 5  # epochs
     workers: int = 0
     precision: str = "bf16-mixed"
-    seed: int = 0
 
 
 class StepBatches(IterableDataset):
