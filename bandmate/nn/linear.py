@@ -10,8 +10,8 @@ class Linear(nn.Linear):
     """nn.Linear, quick for the few rows of a streamed step.
 
     For two to eight rows the usual x @ W.T reads the weights of a widening layer at a fraction of the memory's speed;
-    W @ x.T is up to three times as quick (benchmarks/bench_linear.py). One row is left to the library:
-    turned round it was slower.
+    W @ x.T is up to three times as quick (benchmarks/bench_linear.py). For one row the
+    two are equal, and it is left to the library.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
