@@ -16,10 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bandmate.codec.spectral import SpectralCodec, SpectralConfig
-from bandmate.configs import from_mapping
-from bandmate.model.duet import Duet
-from bandmate.model.duet_network import DuetConfig
+from bandmate.configs import CODEC_KINDS, MODEL_KINDS, build, describe
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT = "duet-small"
@@ -28,11 +25,14 @@ SECTIONS = ("codec", "model", "sampling")
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """Everything needed to play. ``card["sampling"]`` holds the advised temperature, top_k and guidance."""
+    """Everything needed to play: a codec and a model of any kind (:mod:`bandmate.configs`).
+
+    ``card["sampling"]`` holds the advised temperature, top_k and guidance.
+    """
 
     name: str
-    codec: SpectralCodec
-    model: Duet
+    codec: Any
+    model: Any
     card: dict[str, Any]
 
 
@@ -59,8 +59,8 @@ def load_bundle(name_or_path: str = DEFAULT) -> Bundle:
     """Reads a bundle in float32, ready for use. Errors are ValueError or FileNotFoundError, one clear line each."""
     folder = resolve(name_or_path)
     card = read_card(folder / "config.yaml")
-    codec = SpectralCodec(from_mapping(SpectralConfig, card["codec"], f"{folder / 'config.yaml'}, codec"))
-    model = Duet(from_mapping(DuetConfig, card["model"], f"{folder / 'config.yaml'}, model"))
+    codec = build(CODEC_KINDS, card["codec"], "spectral", f"{folder / 'config.yaml'}, codec")
+    model = build(MODEL_KINDS, card["model"], "duet", f"{folder / 'config.yaml'}, model")
     load_weights(codec, folder / "codec.safetensors")
     load_weights(model, folder / "model.safetensors")
     return Bundle(folder.name, codec.eval(), model.eval(), card)
@@ -103,8 +103,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 def save_bundle(
     folder: Path,
-    codec: SpectralCodec,
-    model: Duet,
+    codec: nn.Module,
+    model: nn.Module,
     sampling: dict[str, Any],
     about: dict[str, Any],
     half: bool = True,
@@ -114,8 +114,8 @@ def save_bundle(
     for name, module in (("codec", codec), ("model", model)):
         save_file(plain(module, half), folder / f"{name}.safetensors")
     card = {
-        "codec": dataclasses.asdict(codec.config),
-        "model": dataclasses.asdict(model.config),
+        "codec": describe(CODEC_KINDS, codec),
+        "model": describe(MODEL_KINDS, model),
         "sampling": sampling,
         "about": about,
     }

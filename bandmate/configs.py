@@ -5,7 +5,10 @@ import difflib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from bandmate.codec.spectral import SpectralConfig
+from torch import nn
+
+from bandmate.codec.spectral import SpectralCodec, SpectralConfig
+from bandmate.model.duet import Duet
 from bandmate.model.duet_network import DuetConfig
 
 Config = TypeVar("Config")
@@ -39,6 +42,31 @@ CODECS: dict[str, Callable[[], SpectralConfig]] = {
     "spectral-tiny": spectral_tiny,
 }
 MODELS: dict[str, Callable[[], DuetConfig]] = {"duet-small": duet_small, "duet-tiny": duet_tiny}
+
+
+# What a bundle may hold: kind -> (its config, the module built from it).
+CODEC_KINDS: dict[str, tuple[type, Callable[..., nn.Module]]] = {"spectral": (SpectralConfig, SpectralCodec)}
+MODEL_KINDS: dict[str, tuple[type, Callable[..., nn.Module]]] = {"duet": (DuetConfig, Duet)}
+
+
+def build(
+    kinds: dict[str, tuple[type, Callable[..., nn.Module]]], values: dict[str, Any], default: str, where: str
+) -> Any:
+    """The module that plain data describe: ``kind`` (or ``default``) and the fields of its config."""
+    fields = dict(values)
+    kind = fields.pop("kind", default)
+    if kind not in kinds:
+        raise ValueError(f"{where}: unknown kind {kind!r}; known are {', '.join(sorted(kinds))}")
+    config, module = kinds[kind]
+    return module(from_mapping(config, fields, where))
+
+
+def describe(kinds: dict[str, tuple[type, Callable[..., nn.Module]]], module: nn.Module) -> dict[str, Any]:
+    """The plain data from which :func:`build` makes the like of a module."""
+    for kind, (config, _) in kinds.items():
+        if type(module.config) is config:
+            return {"kind": kind} | dataclasses.asdict(module.config)  # type: ignore[call-overload]
+    raise ValueError(f"no kind of module is registered for {type(module.config).__name__}")
 
 
 def preset(table: dict[str, Callable[[], Config]], name: str) -> Config:

@@ -154,6 +154,10 @@ class SpectralCodec(nn.Module):
     def codes(self) -> int:
         return self.config.codes
 
+    def codebook_table(self) -> Tensor:
+        """[K, V, D]: what each code stands for in the latent."""
+        return self.quantizer.codebook
+
     def encode(self, audio: Tensor) -> Tensor:
         """audio [B, S] -> codes [B, K, ceil(S / 640)]; the last frame is filled up with silence."""
         padded = nn.functional.pad(audio, (0, -audio.shape[1] % self.hop))

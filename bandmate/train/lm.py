@@ -68,7 +68,7 @@ def draw_layout(rng: np.random.Generator, config: DuetTrainConfig) -> Layout:
     """One shape for a whole batch. ``post`` bounds its t_f."""
     stretch = 2 if rng.random() < config.long_share else 1
     pre = int(rng.integers(1, config.frames + 1)) if rng.random() < config.listen_share else 0
-    post = int(rng.choice([0, 20, 50, 200], p=[0.3, 0.3, 0.3, 0.1]))
+    post = int(rng.choice([0, 20, 50, 200], p=[0.25, 0.25, 0.25, 0.25]))
     return Layout(config.frames * stretch, pre, post, max(1, config.batch // stretch))
 
 
