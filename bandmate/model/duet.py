@@ -21,8 +21,8 @@ NEVER = -(2**40)  # position of a slot that was never written
 class DuetState:
     """A player in mid-stream. Consumed by use: the buffers are written in place.
 
-    The cache holds, for each layer and row, the sinks, a ring of heard frames and a ring of played positions. With
-    guidance there is a second set of rows after the first: the same player, deaf.
+    The cache holds, for each layer and row, the sinks, a ring of played positions and a ring of heard frames. With
+    guidance there is a second set of rows after the first: the same player, deaf, whose ring of heard frames is idle.
     """
 
     instrument: Tensor  # [B]
@@ -120,9 +120,9 @@ class Duet(DuetNetwork):
         slots = positions % len(state.heard_at)
         state.heard_at[slots] = positions
         visible = (state.heard_at <= positions[:, None]) & (state.heard_at > positions[:, None] - c.window)
-        angles = rotary_angles(positions, c.width // c.heads)
+        angles = self.angles(positions)
         h, state.front = self.front(x, state.front)
-        ring = slice(c.sinks, c.sinks + len(state.heard_at))
+        ring = slice(c.sinks + len(state.played_at), None)
         for layer in range(c.layers):
             q, k, v = self.hear_layer(layer, h, angles)
             keys, values = (
@@ -162,36 +162,51 @@ class Duet(DuetNetwork):
             frames += [self._append(unknown, state) for _ in range(size)]
         return self._joined(frames, state), state
 
+    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotary angles of positions [n], in the width of the weights."""
+        cos, sin = rotary_angles(positions, self.config.width // self.config.heads)
+        return cos.to(self.embedding.dtype), sin.to(self.embedding.dtype)
+
     def _step(self, previous: Tensor, state: DuetState, logits: bool = True) -> Tensor:
         """Runs the played tower over the next positions: previous [B, K, n] -> logits [R, n, K, V]."""
-        c, doubled = self.config, state.rows // state.batch
-        positions = torch.arange(state.column, state.column + previous.shape[2], device=previous.device)
-        slots = positions % len(state.played_at)
+        c, n, doubled = self.config, previous.shape[2], state.rows // state.batch
+        positions = torch.arange(state.column, state.column + n, device=previous.device)
+        ring = len(state.played_at)
+        slots: Any = positions % ring
         state.played_at[slots] = positions
         deaf = torch.arange(state.rows, device=previous.device) >= state.batch
         age = (positions - state.heard).expand(state.rows, -1)
         y = self.embed_played(previous.repeat(doubled, 1, 1), state.instrument.repeat(doubled), age, deaf)
-        mask = self._step_mask(positions, deaf, state).to(y.dtype)
-        angles = rotary_angles(positions, c.width // c.heads)
-        first = c.sinks + len(state.heard_at)
+        mask = self._step_mask(positions, state).to(y.dtype)
+        angles = self.angles(positions)
+        first = c.sinks + state.column % ring
+        place = slice(first, first + 1) if n == 1 else c.sinks + slots  # a slice is written at once
         for layer, block in enumerate(self.played):
             q, k, v = block.attention_in(y, angles)
-            state.keys[layer, :, :, first + slots], state.values[layer, :, :, first + slots] = k, v
-            y = block.finish(y, attend(q, state.keys[layer], state.values[layer], mask))
+            keys, values = state.keys[layer], state.values[layer]
+            keys[:, :, place], values[:, :, place] = k, v
+            y = block.finish(y, self._attend(q, keys, values, mask, state))
         return self.logits(y) if logits else y
 
-    def _step_mask(self, positions: Tensor, deaf: Tensor, state: DuetState) -> Tensor:
-        """0 where a played position may look, minus infinity elsewhere: [R, 1, n, slots]."""
-        window = self.config.window
-        heard = (state.heard_at >= state.heard - window) & ~deaf[:, None]  # [R, ring]
-        played = (state.played_at <= positions[:, None]) & (
-            state.played_at > positions[:, None] - window
-        )  # [n, ring]
-        rows, n = len(deaf), len(positions)
-        sinks = heard.new_ones(rows, n, self.config.sinks)
-        parts = [sinks, heard[:, None].expand(-1, n, -1), played.expand(rows, -1, -1)]
-        visible = torch.cat(parts, dim=2)[:, None]
-        return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
+    def _attend(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, state: DuetState) -> Tensor:
+        """What the queries [R, H, n, d] fetch; deaf rows are not shown the slots of what was heard."""
+        batch, own = state.batch, self.config.sinks + len(state.played_at)
+        if state.rows == batch:
+            return attend(q, keys, values, mask)
+        hearing = attend(q[:batch], keys[:batch], values[:batch], mask)
+        deaf = attend(q[batch:], keys[batch:, :, :own], values[batch:, :, :own], mask[..., :own])
+        return torch.cat([hearing, deaf])
+
+    def _step_mask(self, positions: Tensor, state: DuetState) -> Tensor:
+        """0 where a played position may look, minus infinity elsewhere: [1, 1, n, slots]."""
+        window, n = self.config.window, len(positions)
+        heard = (state.heard_at >= state.heard - window).expand(n, -1)
+        end = positions[:, None]
+        played = (state.played_at <= end) & (state.played_at > end - window)
+        visible = torch.cat([heard.new_ones(n, self.config.sinks), played, heard], dim=1)
+        return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)[
+            None, None
+        ]
 
     def _append(self, column: Tensor, state: DuetState) -> Tensor | None:
         """Takes a column [B, K] into the history; returns the frame [B, K] that it completes, if any."""
