@@ -17,6 +17,7 @@ from bandmate.instruments import DRUMS_PROGRAM
 ASSETS = Path(__file__).parents[1] / "assets" / "midi"
 ARCHIVE = ASSETS / "midi-train.tar.xz"
 SPLIT_TABLE = ASSETS / "split.csv"
+OWN_SPLIT = "split.csv"  # in a folder of songs: a split table that is taken as it is
 SPLITS = ("valid", "test", "train")
 SHINGLE = 10  # melodic intervals
 DISTINCT = 5  # intervals that a run must have to count: scales, pedal notes and power chords are everybody's
@@ -64,7 +65,12 @@ def midi_paths(folder: Path) -> list[str]:
 
 
 def build_split(folder: Path) -> tuple[list[Entry], dict[str, str]]:
-    """Cluster and split all songs of a folder: (entries, {path: why it could not be read})."""
+    """Cluster and split all songs of a folder: (entries, {path: why it could not be read}).
+
+    A split.csv in the folder, as :func:`split_csv` writes it, is taken as it is.
+    """
+    if (folder / OWN_SPLIT).is_file():
+        return read_split(folder / OWN_SPLIT), {}
     songs: dict[str, Song] = {}
     failed: dict[str, str] = {}
     for path in midi_paths(folder):
