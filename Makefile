@@ -10,8 +10,8 @@ VENV = .venv
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 
-# Debian packages with the SoundFonts that the tests render with.
-FONTS = timgm6mb-soundfont fluidr3mono-gm-soundfont
+# Debian packages: the SoundFonts that the tests render with, and MMA, which arranges generated songs.
+PACKAGES = timgm6mb-soundfont fluidr3mono-gm-soundfont mma
 
 DEMO_CLIP = bandmate/assets/demo/demo.flac
 DEMO_FLAGS = --instrument Bass --seed 0
@@ -41,12 +41,12 @@ $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(PIP) --no-deps tinysoundfont
 	@touch $@
 
-fonts:
-	@dpkg -s $(FONTS) >/dev/null 2>&1 || { \
+packages:
+	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get update -qq && apt-get install -y -qq $(FONTS); \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PACKAGES); \
 		else \
-			echo "the tests need SoundFonts: sudo apt-get install $(FONTS), or set BANDMATE_SOUNDFONTS to a folder" >&2; \
+			echo "the tests need SoundFonts: sudo apt-get install $(PACKAGES), or set BANDMATE_SOUNDFONTS to a folder" >&2; \
 		fi; }
 
 demo: $(VENV)/.demo
@@ -63,7 +63,7 @@ check: $(VENV)/.test
 	PYTHON=$(PY) scripts/check
 
 # All three run even when one fails; make fails if any did.
-test: $(VENV)/.test fonts
+test: $(VENV)/.test packages
 	@failed=0; \
 	echo "== scripts/check"; PYTHON=$(PY) scripts/check || failed=1; \
 	echo "== fast tests"; $(PY) -m pytest -q -m 'not slow' || failed=1; \
@@ -74,4 +74,4 @@ clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help fonts demo check test clean
+.PHONY: help packages demo check test clean

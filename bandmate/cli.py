@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "bandmate.commands.prepare:main",
     ),
     "train": ("train a codec or a model, or bundle the two", "bandmate.commands.train:main"),
+    "generate": ("play along with clips of unseen songs, many at a time", "bandmate.commands.generate:main"),
     "evaluate": ("measure a model on unseen songs", "bandmate.commands.evaluate:main"),
     "models": ("list the models that come with bandmate", "bandmate.commands.models:main"),
 }

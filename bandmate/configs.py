@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 from torch import nn
 
 from bandmate.codec.spectral import SpectralCodec, SpectralConfig
+from bandmate.model.decoder import Decoder, DecoderConfig
 from bandmate.model.duet import Duet
 from bandmate.model.duet_network import DuetConfig
+from bandmate.model.prefix_decoder import PrefixDecoder, PrefixDecoderConfig
 
 Config = TypeVar("Config")
 
@@ -37,16 +39,71 @@ def duet_tiny() -> DuetConfig:
     return DuetConfig(width=32, layers=2, heads=4, kv_heads=2, hidden=48, window=32, codes=32)
 
 
+def decoder() -> DecoderConfig:
+    """The paper's streaming model (k = 1) over ``dac``: 16 layers, 16 heads, width 1024; set t_f."""
+    return DecoderConfig()
+
+
+def prefix_decoder() -> PrefixDecoderConfig:
+    """The paper's chunked model (k > 1), of the same size; set t_f and k."""
+    return PrefixDecoderConfig()
+
+
+# What the authors' code has in place of the paper's words: see docs/models.md.
+RELEASED: dict[str, Any] = {
+    "hidden": 4096, "mlp": "silu", "rotary_share": 0.5, "fusion": "released", "empty": "instrument", "head_bias": True,
+}  # fmt: skip
+
+# The sizes of tests, over the codes of ``spectral_tiny``.
+TINY: dict[str, Any] = {
+    "width": 32, "layers": 2, "heads": 4, "kv_heads": 2, "hidden": 48, "window": 32, "codes": 32, "latent": 8,
+    "dropout": 0.0,
+}  # fmt: skip
+
+
+def decoder_released() -> DecoderConfig:
+    """The decoder as the authors' code builds it."""
+    return DecoderConfig(**RELEASED)
+
+
+def prefix_decoder_released() -> PrefixDecoderConfig:
+    """The prefix decoder as the authors' code builds it."""
+    return PrefixDecoderConfig(**RELEASED)
+
+
+def decoder_tiny() -> DecoderConfig:
+    """For tests."""
+    return DecoderConfig(**TINY)
+
+
+def prefix_decoder_tiny() -> PrefixDecoderConfig:
+    """For tests."""
+    return PrefixDecoderConfig(**TINY)
+
+
 CODECS: dict[str, Callable[[], SpectralConfig]] = {
     "spectral-small": spectral_small,
     "spectral-tiny": spectral_tiny,
 }
-MODELS: dict[str, Callable[[], DuetConfig]] = {"duet-small": duet_small, "duet-tiny": duet_tiny}
+MODELS: dict[str, Callable[[], Any]] = {
+    "duet-small": duet_small,
+    "duet-tiny": duet_tiny,
+    "decoder": decoder,
+    "decoder-released": decoder_released,
+    "decoder-tiny": decoder_tiny,
+    "prefix-decoder": prefix_decoder,
+    "prefix-decoder-released": prefix_decoder_released,
+    "prefix-decoder-tiny": prefix_decoder_tiny,
+}
 
 
 # What a bundle may hold: kind -> (its config, the module built from it).
 CODEC_KINDS: dict[str, tuple[type, Callable[..., nn.Module]]] = {"spectral": (SpectralConfig, SpectralCodec)}
-MODEL_KINDS: dict[str, tuple[type, Callable[..., nn.Module]]] = {"duet": (DuetConfig, Duet)}
+MODEL_KINDS: dict[str, tuple[type, Callable[..., nn.Module]]] = {
+    "duet": (DuetConfig, Duet),
+    "decoder": (DecoderConfig, Decoder),
+    "prefix_decoder": (PrefixDecoderConfig, PrefixDecoder),
+}
 
 
 def build(

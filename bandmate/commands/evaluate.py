@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from bandmate.commands.evaluation.systems import Systems, systems
 from bandmate.commands.files import check_targets, write_whole
 from bandmate.commands.parsing import parse
 
@@ -21,13 +22,14 @@ FOLDER = tyro.conf.arg(metavar="FOLDER")
 SECONDS = tyro.conf.arg(metavar="SECONDS ...")
 NAME = tyro.conf.arg(metavar="NAME_OR_PATH")
 
-USAGE = """usage: bandmate evaluate codec|listening|music [options]
+USAGE = """usage: bandmate evaluate codec|listening|music|systems [options]
 
 What a model is worth on unseen songs.
 
   codec      what its codec keeps of mixes and stems, beside Opus
   listening  how much better it predicts the true stem when it hears the right input
   music      whether what it plays goes with what it heard
+  systems    folders of generated clips side by side: coherence, beat, Fréchet distance, with all anchors
 
 bandmate evaluate codec --help tells more, and so on.
 
@@ -127,11 +129,8 @@ def main(argv: list[str]) -> int:
     set_threads(args.threads)
     with progress(argv[0]) as tell:
         report, text, picture = run(args, tell)
-    report = {
-        "model": args.model,
-        "split": args.split,
-        "took_seconds": round(time.perf_counter() - began, 1),
-    } | report
+    told = {name: getattr(args, name) for name in ("model", "split") if hasattr(args, name)}
+    report = told | {"took_seconds": round(time.perf_counter() - began, 1)} | report
     write(args, report, text, picture)
     return 0
 
@@ -144,7 +143,7 @@ def check(args: Any) -> None:
             raise ValueError(f"--{name} must be 1 or more, not {value}")
     if getattr(args, "stems", 0) < 0 or args.threads < 0 or args.seed < 0:
         raise ValueError("--stems, --threads and --seed must be 0 or more")
-    if not 1.0 <= args.seconds <= 600.0:
+    if not 1.0 <= getattr(args, "seconds", 10.0) <= 600.0:
         raise ValueError(f"--seconds {args.seconds:g} is out of range: give 1 to 600")
     plot = getattr(args, "plot", None)
     if plot and plot.suffix.lower() != ".png":
@@ -158,7 +157,8 @@ def check(args: Any) -> None:
             raise ValueError(f"--{name.replace('_', '-')} needs at least one value")
     if not 0.0 <= getattr(args, "listen", 0.0) <= 60.0:
         raise ValueError(f"--listen {args.listen:g} is out of range: give 0 to 60 seconds")
-    check_targets({"--json": args.json, "--markdown": args.markdown, "--plot": plot})
+    targets = {"--json": args.json, "--markdown": args.markdown, "--plot": plot}
+    check_targets(targets | {"--csv": getattr(args, "csv", None)})
 
 
 Result = tuple[dict[str, Any], str, bytes | None]  # report, tables, picture
@@ -209,6 +209,7 @@ KINDS: dict[str, tuple[type, Callable[[Any, Tell], Result]]] = {
     "codec": (Codec, codec),
     "listening": (Listening, listening),
     "music": (Music, music),
+    "systems": (Systems, systems),
 }
 
 
@@ -239,6 +240,10 @@ def write(args: Any, report: dict[str, Any], text: str, picture: bytes | None) -
         write_whole(args.plot, picture)
     if args.markdown:
         write_whole(args.markdown, text.encode())
+    if getattr(args, "csv", None):
+        from bandmate.commands.evaluation.tables import csv_text
+
+        write_whole(args.csv, csv_text(report).encode())
     if args.json:
         write_whole(args.json, to_json(report).encode())
     print(text, end="")

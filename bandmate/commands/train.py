@@ -1,9 +1,10 @@
-"""``bandmate train``: codec, model, and the bundle of both."""
+"""``bandmate train``: codec, model, listening network, and the bundle of codec and model."""
 
 import importlib.util
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -15,24 +16,42 @@ class Arguments:
     """Train a codec on rendered tracks, or a model on a prepared store; or bundle the two for playing.
 
     Example: bandmate train lm --preset cpu --data prepared --out runs/duet --resume --set steps=2000 model.layers=6
+
+    On several GPUs: bandmate train lm --preset decoder --devices 8 --set parts=8 --data prepared --out runs/decoder
     """
 
-    what: tyro.conf.Positional[Literal["codec", "lm", "bundle"]]
+    what: tyro.conf.Positional[Literal["codec", "lm", "coherence", "bundle"]]
     """What to train; ``bundle`` trains nothing and writes a folder for --model."""
     out: Path
     """Folder of the run (or of the bundle)."""
     data: Path | None = None
-    """codec: folder of rendered tracks (its train part); lm: prepared store."""
+    """codec, coherence: folder of rendered tracks; lm: prepared store."""
     preset: str = "cpu"
-    """cpu, gpu or tiny."""
+    """A preset of what is trained: cpu, gpu and tiny are there for all; an unknown name lists the others."""
     resume: bool = False
     """Go on with the run in --out, or begin it where there is none."""
     set: Annotated[list[str], tyro.conf.arg(metavar="FIELD=VALUE")] = field(default_factory=list)
     """Other values for fields of the preset."""
-    codec: Path | None = None
-    """bundle: folder of the codec's run."""
+    t_f: float | None = None
+    """lm, models made for one (t_f, k): future visibility in seconds."""
+    k: float | None = None
+    """lm, models made for one (t_f, k): seconds per call."""
+    codec: str | None = None
+    """bundle: folder of the codec's run, or a bundle whose codec to take. lm: the same, to hear samples in TensorBoard."""
     lm: Path | None = None
     """bundle: folder of the model's run."""
+    average: bool = False
+    """bundle: take the averaged weights (presets with ema > 0) instead of the last."""
+    devices: int = 1
+    """Processes on this machine, one for each GPU. Under torchrun: as many as it starts."""
+    nodes: int = 1
+    """Machines; each runs the same command, best under torchrun."""
+    strategy: str = "auto"
+    """auto, ddp (a copy of the model in each process), fsdp (a share of it)."""
+    accelerator: str = "auto"
+    """auto, cpu or gpu."""
+    wandb: str = ""
+    """Weights & Biases project to log to."""
     threads: int = 0
     """CPU threads; 0 = as many as torch takes by itself."""
     quiet: bool = False
@@ -46,16 +65,32 @@ def main(argv: list[str]) -> int:
     if args.data is None:
         raise ValueError(f"--data is missing: train {args.what} needs to know what to learn from")
     set_up(args.threads)
+    from bandmate.train import machine, runs
+
+    config = config_of(args)
+    place = machine.Machine(args.devices, args.nodes, args.strategy, args.accelerator, args.wandb)
+    try:
+        runs.train(config, args.data, args.out, args.resume, not args.quiet, place, listeners(args))
+    except FloatingPointError as error:  # the run has gone astray: nobody's misuse, and a traceback helps nobody
+        print(f"bandmate train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def config_of(args: Arguments) -> Any:
+    """The preset with what the command line changes."""
     from bandmate.configs import preset
+    from bandmate.spec import FRAME_RATE, StreamSpec
     from bandmate.train import presets, runs
 
-    if args.what == "codec":
-        codec_config = runs.override(preset(presets.CODEC, args.preset), args.set)
-        runs.train_codec(codec_config, args.data, args.out, args.resume, not args.quiet)
-    else:
-        duet_config = runs.override(preset(presets.DUET, args.preset), args.set)
-        runs.train_duet(duet_config, args.data, args.out, args.resume, not args.quiet)
-    return 0
+    if args.what not in presets.TABLES:
+        raise ValueError(f"there are no presets for {args.what}; known are {', '.join(presets.TABLES)}")
+    settings = list(args.set)
+    if args.t_f is not None or args.k is not None:
+        spec = StreamSpec.from_seconds(args.t_f or 0.0, args.k or 1 / FRAME_RATE)
+        settings += [f"model.t_f={spec.t_f}"] * (args.t_f is not None)
+        settings += [f"model.k={spec.k}"] * (args.k is not None)
+    return runs.override(preset(presets.TABLES[args.what], args.preset), settings)
 
 
 def set_up(threads: int) -> None:
@@ -66,6 +101,20 @@ def set_up(threads: int) -> None:
         torch.set_num_threads(threads)
     if importlib.util.find_spec("lightning") is None:
         raise ValueError("training needs the extra packages: pip install 'bandmate[train]'")
+    torch.set_float32_matmul_precision("high")  # tensor cores for what stays in float32; no change on a CPU
+
+
+def listeners(args: Arguments) -> tuple[Any, ...]:
+    """What lets a model be heard while it is trained."""
+    return ()
+
+
+def load_codec(name: str) -> Any:
+    """The codec of a run's folder or of a bundle."""
+    from bandmate.checkpoint import load_bundle
+    from bandmate.train import runs
+
+    return runs.load_codec(Path(name)) if (Path(name) / "last.ckpt").exists() else load_bundle(name).codec
 
 
 def bundle(args: Arguments) -> int:
@@ -73,6 +122,8 @@ def bundle(args: Arguments) -> int:
         raise ValueError("bundle needs --codec and --lm, the folders of the two runs")
     from bandmate.train import runs
 
-    runs.bundle(args.codec, args.lm, args.out, {"temperature": 1.0, "top_k": 200, "guidance": 1.5}, {})
+    sampling = {"temperature": 1.0, "top_k": 200, "guidance": 1.5}
+    model = runs.load_model(args.lm, args.average)
+    runs.bundle(load_codec(args.codec), model, args.out, sampling, {})
     print(f"{args.out} can be given to --model")
     return 0

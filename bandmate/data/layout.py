@@ -1,8 +1,8 @@
 """Layout of the prepared store.
 
-A store is a folder: `store.json` says what holds for all tracks; each track has `<id>.bin` (arrays, to be
-memory-mapped) and `<id>.json` (its index entry). The entry is written last and in one step, so a track is
-there completely or not at all.
+A store is a folder: `store.json` says what holds for all tracks, `codebook.safetensors` what the codes stand for;
+each track has `<id>.bin` (arrays, to be memory-mapped) and `<id>.json` (its index entry). The entry is written last
+and in one step, so a track is there completely or not at all. `left_out.jsonl` tells what could not be read.
 """
 
 import json
@@ -16,6 +16,7 @@ from bandmate.data.bits import row_bytes, unpack_codes
 
 FORMAT = 1
 FRAME_RATE = 50
+SETTINGS, CODEBOOK, LEFT_OUT = "store.json", "codebook.safetensors", "left_out.jsonl"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ class StoreConfig:
 
 @dataclass(frozen=True)
 class Entry:
-    """One track of a store. `submixes` lists the stems of each; F is 0 without features."""
+    """One track of a store. `submixes` lists the stems of each; `features` is F, 0 without features.
+
+    `left_out` tells which stems of the track could not be read, and why.
+    """
 
     id: str
     song: str
@@ -52,6 +56,24 @@ class Entry:
     beats: tuple[float, ...]
     bytes: int
     crc32: int
+    left_out: tuple[str, ...] = ()
+
+
+def read_settings(path: Path) -> StoreConfig:
+    """The settings of the store at `path`; FileNotFoundError without one, ValueError for one of another format."""
+    file = path / SETTINGS
+    if not file.is_file():
+        raise FileNotFoundError(f"no prepared store at {path}; make one with `bandmate prepare`")
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        found = settings.pop("format", None)
+        if found == FORMAT:
+            return StoreConfig(**settings)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error}); delete the store and prepare it again") from None
+    raise ValueError(
+        f"{path} is a store of another format ({found}; this version reads {FORMAT}): prepare it again elsewhere"
+    )
 
 
 def read_entry(file: Path) -> Entry:
@@ -60,6 +82,7 @@ def read_entry(file: Path) -> Entry:
         record = json.loads(file.read_text(encoding="utf-8"))
         record["submixes"] = tuple(tuple(members) for members in record["submixes"])
         record |= {key: tuple(record[key]) for key in ("instruments", "beats")}
+        record["left_out"] = tuple(record.get("left_out", ()))
         entry = Entry(**record)
         size = file.with_suffix(".bin").stat().st_size
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,6 +1,5 @@
 """Reading the prepared store: training examples and their controls, each a pure function of a seed."""
 
-import json
 import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -10,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
-from bandmate.data.layout import FORMAT, Entry, StoreConfig, TrackArrays, read_entry
+from bandmate.data.layout import CODEBOOK, SETTINGS, Entry, TrackArrays, read_entry, read_settings
 from bandmate.data.prepare import write_store
 from bandmate.data.windows import TRIES, playable, valid_starts
 from bandmate.instruments import INSTRUMENTS
@@ -53,13 +54,8 @@ class TokenStore:
 
     def __init__(self, path: str | Path, split: str | None = None) -> None:
         self.path = Path(path)
-        if not (self.path / "store.json").is_file():
-            raise FileNotFoundError(f"no prepared store at {path}; make one with `bandmate prepare`")
-        settings = json.loads((self.path / "store.json").read_text(encoding="utf-8"))
-        if settings.pop("format", None) != FORMAT:
-            raise ValueError(f"{path} is a store of another format; prepare it again")
-        self.config = StoreConfig(**settings)
-        files = sorted(file for file in self.path.glob("*.json") if file.name != "store.json")
+        self.config = read_settings(self.path)
+        files = sorted(file for file in self.path.glob("*.json") if file.name != SETTINGS)
         entries = (read_entry(file) for file in files)
         self.entries = tuple(entry for entry in entries if split in (None, entry.split))
         self._maps: dict[str, NDArray[np.uint8]] = {}
@@ -77,6 +73,21 @@ class TokenStore:
     @cached_property
     def songs(self) -> tuple[str, ...]:
         return tuple(sorted({entry.song for entry in self.entries}))
+
+    def codebook(self) -> NDArray[np.float32]:
+        """What the codes stand for, [K, V, D]: the codec's table, whose rows summed over levels are its latent.
+
+        FileNotFoundError for a store without it (made by an early version), ValueError for a damaged one.
+        """
+        file = self.path / CODEBOOK
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"there is no {file}; run `bandmate prepare` on this store again, with the same codec, to add it"
+            )
+        try:
+            return load_file(file)["codebook"]
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{file} is damaged ({error}); delete it and prepare the store again") from None
 
     def stats(self) -> dict[str, Any]:
         """Tracks, songs, hours, bytes, stems per class, tracks per split."""

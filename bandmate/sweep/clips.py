@@ -1,6 +1,7 @@
 """Excerpts of rendered songs to measure on: spread evenly over the songs of a split, by a seed alone."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,24 @@ from numpy.typing import NDArray
 from bandmate.audio.loudness import activity
 from bandmate.data.render import load_track, rendered_tracks
 from bandmate.data.stems import Track
-from bandmate.data.windows import cut, draw_window
+from bandmate.data.windows import Window, cut, draw_window
 
 HOP = 640  # samples per frame
 TRIES = 12  # excerpts of a track that are looked at before it is given up
 SOLO_SOUNDS = 0.25  # least part of its frames in which a stem sounds by itself
 SLACK = 100  # frames more than a window needs, so that it can be laid where both sides sound
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a clip lies: frames [start, start + frames) of a track, stem ``target`` over the sum of ``members``."""
+
+    track: str
+    start: int
+    frames: int
+    target: int
+    members: tuple[int, ...]
+    draw: int = 0  # which draw of the seed found it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,47 +69,68 @@ def crop(track: Track, start: int, samples: int) -> Track:
     return dataclasses.replace(track, stems=tuple(stems))
 
 
-def crops(track: Track, samples: int, rng: np.random.Generator) -> Iterator[tuple[Track, NDArray[np.bool_]]]:
-    """Random excerpts of a track (all of it if it is shorter), and their activity [stems, T]."""
+def crops(
+    track: Track, samples: int, rng: np.random.Generator
+) -> Iterator[tuple[int, Track, NDArray[np.bool_]]]:
+    """Random excerpts of a track (all of it if it is shorter): first frame, excerpt, its activity [stems, T]."""
     samples = min(samples, track.samples // HOP * HOP)
     for _ in range(TRIES):
-        piece = crop(track, int(rng.integers((track.samples - samples) // HOP + 1)) * HOP, samples)
-        yield piece, activity(piece.audio, piece.sample_rate)
+        first = int(rng.integers((track.samples - samples) // HOP + 1))
+        piece = crop(track, first * HOP, samples)
+        yield first, piece, activity(piece.audio, piece.sample_rate)
 
 
 def accompaniment_clips(
     folder: Path, split: str, count: int, frames: int, post: int, seed: int = 0
 ) -> Iterator[Clip]:
-    """``count`` clips of ``frames`` frames whose mixture goes on for ``post`` more.
+    """``count`` clips of ``frames`` frames whose mixture goes on for ``post`` more; see :func:`accompaniment_places`."""
+    for track, place in itertools.islice(accompaniment_places(folder, split, frames, post, seed), count):
+        yield cut_clip(track, place, post)
 
-    Each track gives equally many, or one more. Both sides sound in half of the frames or more (see
-    bandmate.data.windows); tracks without such a place are left out. Raises ValueError when there is none.
+
+def accompaniment_places(
+    folder: Path, split: str, frames: int, post: int, seed: int = 0, first: int = 0, most: int | None = None
+) -> Iterator[tuple[Track, Place]]:
+    """Tracks of a split in turn, without end, each with a place for a clip in it.
+
+    Both sides sound in half of the frames or more (see bandmate.data.windows); ``most`` limits the number of
+    stems in the mixture. Tracks without such a place are left out. ``first`` goes on at that draw. Ends, or
+    raises ValueError when nothing at all was found, after TRIES rounds through the split without a place.
     """
-    paths, made, index = split_paths(folder, split), 0, 0
-    per_track = -(-count // len(paths))
-    while made < count and index < (TRIES + per_track) * len(paths):
-        if index == len(paths) and not made:
+    paths = split_paths(folder, split)
+    vain, found = 0, first > 0
+    for draw in itertools.count(first):
+        track = load_track(paths[draw % len(paths)])
+        place = draw_place(track, frames, post, seed, draw, most)
+        vain = 0 if place else vain + 1
+        if place:
+            found = True
+            yield track, place
+        elif vain >= len(paths) * (TRIES if found else 1):
             break
-        clip = draw_clip(load_track(paths[index % len(paths)]), frames, post, seed, index)
-        index += 1
-        if clip is not None:
-            made += 1
-            yield clip
-    if not made:
+    if not found:
         raise ValueError(
             f"no track of the split {split!r} has {(frames + post) / 50:g} s in which a stem and others sound"
         )
 
 
-def draw_clip(track: Track, frames: int, post: int, seed: int, index: int) -> Clip | None:
-    """A clip of the track by (seed, index), or None."""
-    rng = np.random.default_rng([seed, index])
-    for attempt, (piece, active) in enumerate(crops(track, (frames + post + SLACK) * HOP, rng)):
-        window = draw_window(active, piece.instruments, frames, seed, index * TRIES + attempt, 0, post)
-        if window is not None:
-            mixture, target = cut(piece, window, HOP, 0, post)
-            return Clip(track.song, piece.instruments[window.target], mixture, target)
+def draw_place(
+    track: Track, frames: int, post: int, seed: int, draw: int, most: int | None = None
+) -> Place | None:
+    """A place in the track by (seed, draw), or None."""
+    rng = np.random.default_rng([seed, draw])
+    for attempt, (first, piece, active) in enumerate(crops(track, (frames + post + SLACK) * HOP, rng)):
+        window = draw_window(active, piece.instruments, frames, seed, draw * TRIES + attempt, 0, post)
+        if window is not None and (most is None or len(window.members) <= most):
+            return Place(track.id, first + window.start, frames, window.target, window.members, draw)
     return None
+
+
+def cut_clip(track: Track, place: Place, post: int) -> Clip:
+    """The audio at a place, the mixture going on for ``post`` frames."""
+    piece = crop(track, place.start * HOP, (place.frames + post) * HOP)
+    mixture, target = cut(piece, Window(place.target, place.members, 0, place.frames), HOP, 0, post)
+    return Clip(track.song, piece.instruments[place.target], mixture, target)
 
 
 def solo_excerpts(
@@ -135,7 +169,7 @@ def first_sounding(
     track: Track, samples: int, rng: np.random.Generator
 ) -> tuple[Track, NDArray[np.intp]] | None:
     """A random excerpt in which a stem or more sound in a quarter of the frames, and which stems."""
-    for piece, active in crops(track, samples, rng):
+    for _, piece, active in crops(track, samples, rng):
         sounding = np.flatnonzero(active.mean(axis=1) >= SOLO_SOUNDS)
         if len(sounding):
             return piece, sounding

@@ -19,9 +19,9 @@ from bandmate.data.tokens import Example, TokenStore
 from bandmate.evaluate.intervals import bootstrap, rank_correlation, resampled, song_means
 from bandmate.model.duet import Duet
 from bandmate.model.duet_network import Visibility
+from bandmate.model.teacher import cross_entropy, horizons, window_inputs
 from bandmate.spec import FRAME_RATE, StreamSpec
 from bandmate.sweep.tables import number, seconds, signed, table
-from bandmate.train.lm import cross_entropy, horizons, window_inputs
 
 T_F = (-4.0, -2.0, -1.0, -0.4, -0.2, 0.0, 0.2, 0.4, 1.0, 4.0)  # seconds
 K = (0.02, 0.2, 1.0)

@@ -56,6 +56,10 @@ class CodecTrainConfig:
     def steps(self) -> int:
         return self.noise_steps + self.decoder_steps + self.adversarial_steps
 
+    def build(self, data: Path) -> "CodecTraining":
+        """Its training on a folder of rendered tracks."""
+        return CodecTraining(self, data)
+
 
 class RenderedCrops:
     """Crops of stems and of random submixes from a folder of rendered tracks (int16 [stems, S] each)."""
@@ -86,6 +90,9 @@ class RenderedCrops:
 
 class CodecTraining(Training):
     """Lightning module of the three stages."""
+
+    product = "codec"
+    all_parameters_used = False  # by stages
 
     def __init__(self, config: CodecTrainConfig, folder: Path) -> None:
         super().__init__()
@@ -206,11 +213,6 @@ class CodecTraining(Training):
         fake, real = self.discriminator(made), self.discriminator(target)
         self.log("discriminator", loss, prog_bar=True)
         return 0.05 * adversarial_loss(fake) + 0.2 * feature_matching_loss(real, fake)
-
-    def say(self, line: str) -> None:
-        """To the terminal, once however many processes train."""
-        if self.global_rank == 0:
-            print(line, flush=True)
 
     @torch.no_grad()
     def fit_codebooks(self) -> None:

@@ -1,10 +1,14 @@
 """How the shipped checkpoints are trained, by name: sizes, steps and rates as functions."""
 
 from collections.abc import Callable
+from typing import Any
 
 from bandmate.configs import duet_small, duet_tiny, spectral_small, spectral_tiny
+from bandmate.perceive.coherence import CoherenceConfig
 from bandmate.train.codec import CodecTrainConfig
+from bandmate.train.coherence import CoherenceTrainConfig
 from bandmate.train.lm import DuetTrainConfig
+from bandmate.train.spectra import SpectraConfig
 
 
 def codec_cpu() -> CodecTrainConfig:
@@ -34,20 +38,51 @@ def codec_tiny() -> CodecTrainConfig:
 
 def duet_cpu() -> DuetTrainConfig:
     """What two cores can do in an hour and more."""
-    return DuetTrainConfig(duet_small(), steps=6000)
+    return DuetTrainConfig(model=duet_small(), steps=6000)
 
 
 def duet_gpu() -> DuetTrainConfig:
     """For 10 minutes of one large GPU."""
-    return DuetTrainConfig(duet_small(), steps=20_000, batch=64, steps_per_epoch=500, validate_every=2)
+    return DuetTrainConfig(
+        model=duet_small(), steps=20_000, batch=64, steps_per_epoch=500, validate_every=2
+    )
 
 
 def duet_tiny_run() -> DuetTrainConfig:
     """For tests: a few steps on short windows."""
     return DuetTrainConfig(
-        duet_tiny(), steps=6, batch=2, frames=40, steps_per_epoch=3, validate_every=1, precision="32-true"
-    )
+        model=duet_tiny(), steps=6, batch=2, frames=40, steps_per_epoch=3, validate_every=1,
+        precision="32-true", log_every=1,
+    )  # fmt: skip
 
 
-CODEC: dict[str, Callable[[], CodecTrainConfig]] = {"cpu": codec_cpu, "gpu": codec_gpu, "tiny": codec_tiny}
-DUET: dict[str, Callable[[], DuetTrainConfig]] = {"cpu": duet_cpu, "gpu": duet_gpu, "tiny": duet_tiny_run}
+def coherence_cpu() -> CoherenceTrainConfig:
+    """The bundled encoder: half an hour of one core, beside the spectra of the songs (an hour and more)."""
+    return CoherenceTrainConfig(steps=3000)
+
+
+def coherence_gpu() -> CoherenceTrainConfig:
+    """For 10 minutes of one large GPU: not tried yet."""
+    return CoherenceTrainConfig(steps=20_000, batch=128, groups=4, workers=12, steps_per_epoch=500)
+
+
+def coherence_tiny() -> CoherenceTrainConfig:
+    """For tests: a few steps of a narrow encoder."""
+    return CoherenceTrainConfig(
+        steps=6, steps_per_epoch=3, validate_every=1, precision="32-true", batch=4, groups=1, ema=0.9,
+        encoder=CoherenceConfig(16, 1, 16, 1, 2, 4, 8), making=SpectraConfig(mixtures=2, coded=0.0),
+        validation_batches=1, log_every=1,
+    )  # fmt: skip
+
+
+CODEC: dict[str, Callable[[], Any]] = {"cpu": codec_cpu, "gpu": codec_gpu, "tiny": codec_tiny}
+LM: dict[str, Callable[[], Any]] = {"cpu": duet_cpu, "gpu": duet_gpu, "tiny": duet_tiny_run}
+
+COHERENCE: dict[str, Callable[[], Any]] = {
+    "cpu": coherence_cpu,
+    "gpu": coherence_gpu,
+    "tiny": coherence_tiny,
+}
+
+# What `bandmate train` trains -> its presets. A preset is a config whose build(data) gives its Training.
+TABLES: dict[str, dict[str, Callable[[], Any]]] = {"codec": CODEC, "coherence": COHERENCE, "lm": LM}

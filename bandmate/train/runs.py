@@ -8,13 +8,11 @@ import torch
 import yaml
 
 from bandmate.checkpoint import plain, save_bundle
-from bandmate.codec.spectral import SpectralCodec, SpectralConfig
-from bandmate.configs import from_mapping
-from bandmate.model.duet import Duet
-from bandmate.model.duet_network import DuetConfig
-from bandmate.train.codec import CodecTrainConfig, CodecTraining
-from bandmate.train.lm import DuetTrainConfig, DuetTraining
+from bandmate.configs import CODEC_KINDS, MODEL_KINDS, build
 from bandmate.train.loop import fit
+from bandmate.train.machine import Machine
+
+PARTS = {"codec": CODEC_KINDS, "model": MODEL_KINDS}  # sections of a config that describe a module
 
 Config = TypeVar("Config")
 
@@ -39,24 +37,30 @@ def replaced(config: Config, path: list[str], value: Any, setting: str) -> Confi
     return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
 
 
-def train_codec(
-    config: CodecTrainConfig, rendered: Path, run_dir: Path, resume: bool, progress: bool
+def train(
+    config: Any,
+    data: Path,
+    run_dir: Path,
+    resume: bool,
+    progress: bool,
+    machine: Machine | None = None,
+    callbacks: tuple[Any, ...] = (),
 ) -> None:
-    """Trains (or goes on training) a codec on a folder of rendered tracks."""
+    """Trains (or goes on training) whatever ``config.build(data)`` gives, in a folder that remembers the config."""
     torch.manual_seed(config.seed)
-    fit(CodecTraining(config, rendered), remember(config, run_dir), resume, progress)
-
-
-def train_duet(config: DuetTrainConfig, store: Path, run_dir: Path, resume: bool, progress: bool) -> None:
-    """Trains (or goes on training) a duet on a prepared store."""
-    torch.manual_seed(config.seed)
-    fit(DuetTraining(config, store), remember(config, run_dir), resume, progress)
+    module = config.build(data)
+    fit(module, remember(module.config, run_dir), resume, progress, machine, callbacks)
 
 
 def remember(config: Any, run_dir: Path) -> Path:
-    """Writes the run's settings beside its checkpoint, as plain data."""
+    """Writes the run's settings beside its checkpoint, as plain data; the module's own with its kind."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    plain_data = yaml.safe_load(yaml.safe_dump(listed(dataclasses.asdict(config))))
+    settings = dataclasses.asdict(config)
+    for part, kinds in PARTS.items():
+        if part in settings:
+            kind = next((name for name, (made, _) in kinds.items() if made is type(getattr(config, part))), None)
+            settings[part] = ({"kind": kind} if kind else {}) | settings[part]
+    plain_data = yaml.safe_load(yaml.safe_dump(listed(settings)))
     (run_dir / "config.yaml").write_text(yaml.safe_dump(plain_data, sort_keys=False), encoding="utf-8")
     return run_dir
 
@@ -68,42 +72,51 @@ def listed(value: Any) -> Any:
     return [listed(part) for part in value] if isinstance(value, tuple | list) else value
 
 
-def read_run(run_dir: Path, part: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Settings and weights (those under ``part.``) of a run's last checkpoint."""
+def load_codec(run_dir: Path, average: bool = False) -> Any:
+    """The codec of a run, of any kind, as it stands; ``average``: the averaged copy of its weights."""
+    return load_part(run_dir, "codec", "spectral", average)
+
+
+def load_model(run_dir: Path, average: bool = False) -> Any:
+    """The model of a run, of any kind, as it stands; ``average``: the averaged copy of its weights."""
+    return load_part(run_dir, "model", "duet", average)
+
+
+def load_part(run_dir: Path, part: str, default: str, average: bool) -> Any:
+    """What a run's last checkpoint holds under the name of a part. Runs that name no kind are of the default one."""
+    settings, state = read_run(run_dir)
+    if part not in settings:
+        raise ValueError(f"{run_dir} is the run of something else: its config.yaml has no section {part!r}")
+    prefix = "average.module." if average else f"{part}."
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if average and not own:
+        raise ValueError(f"{run_dir} keeps no averaged weights: train it with --set ema=0.999, or do without")
+    module = build(PARTS[part], settings[part], default, f"{run_dir}/config.yaml, {part}")
+    module.load_state_dict(own)
+    return module.eval()
+
+
+def read_run(run_dir: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Settings and weights of a run's last checkpoint."""
     file = run_dir / "last.ckpt"
     if not file.is_file():
         raise FileNotFoundError(f"{run_dir} holds no finished epoch of a run (no last.ckpt)")
     state = torch.load(file, map_location="cpu", weights_only=False)["state_dict"]
-    settings = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
-    return settings, {
-        name[len(part) + 1 :]: value for name, value in state.items() if name.startswith(f"{part}.")
-    }
-
-
-def load_codec(run_dir: Path) -> SpectralCodec:
-    """The codec of a run as it stands."""
-    settings, state = read_run(run_dir, "codec")
-    codec = SpectralCodec(from_mapping(SpectralConfig, settings["codec"], f"{run_dir}/config.yaml"))
-    codec.load_state_dict(state)
-    return codec.eval()
-
-
-def load_duet(run_dir: Path) -> Duet:
-    """The model of a run as it stands."""
-    settings, state = read_run(run_dir, "model")
-    model = Duet(from_mapping(DuetConfig, settings["model"], f"{run_dir}/config.yaml"))
-    model.load_state_dict(state)
-    return model.eval()
+    return yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")), state
 
 
 def bundle(
-    codec_run: Path, duet_run: Path, out: Path, sampling: dict[str, Any], about: dict[str, Any]
+    codec: Any, model: Any, out: Path, sampling: dict[str, Any], about: dict[str, Any]
 ) -> None:
-    """A playable bundle from two runs. The codec's decoder may be newer than the codes the model was trained on."""
-    save_bundle(out, load_codec(codec_run), load_duet(duet_run), sampling, about)
+    """A playable bundle. The codec's decoder may be newer than the codes the model was trained on."""
+    for name in ("levels", "codes"):
+        ours, theirs = getattr(model.config, name), getattr(codec, name)
+        if ours != theirs:
+            raise ValueError(f"the model was made for {ours} {name}, the codec has {theirs}: they are no pair")
+    save_bundle(out, codec, model, sampling, about)
 
 
-def encoder_fingerprint(codec: SpectralCodec) -> str:
+def encoder_fingerprint(codec: torch.nn.Module) -> str:
     """Names what makes the codes: encoder and codebooks, not the decoder, which may go on learning."""
     import hashlib
 

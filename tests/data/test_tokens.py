@@ -224,7 +224,7 @@ def test_other_settings_need_another_folder(tmp_path: Path) -> None:
     write_store(TRACKS[:1], encode, None, tmp_path)
     with pytest.raises(ValueError, match="another features, submix_codes"):
         write_store(TRACKS[:1], encode, listen, tmp_path)
-    with pytest.raises(ValueError, match="another source"):
+    with pytest.raises(ValueError, match="another codec"):
         write_store(TRACKS[:1], encode, None, tmp_path, source="other codec")
 
 

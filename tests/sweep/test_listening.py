@@ -20,7 +20,7 @@ from bandmate.sweep.listening import (
     nats,
     report,
 )
-from bandmate.train.lm import cross_entropy, horizons, window_inputs
+from bandmate.model.teacher import cross_entropy, horizons, window_inputs
 
 CONFIG = ListeningConfig(t_f=(-0.4, 0.0, 0.4), k=(0.02, 0.2), windows=2, frames=100, pre=10, batch=3)
 

@@ -43,6 +43,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         codec.quantizer.codebook.normal_()
         encoders = Encoders(codec)
         tracks = [make_track(index, "valid" if index > 2 else "train") for index in range(6)]
-        failed = write_store(tracks, encoders.codes, encoders.features, folder, submixes=3, codes=codec.codes)
+        failed = write_store(
+            tracks, encoders.codes, encoders.features, folder, submixes=3, codes=codec.codes,
+            submix_codes=True, codebook=codec.quantizer.codebook,
+        )  # fmt: skip
     assert not failed
     return folder

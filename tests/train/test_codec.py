@@ -25,7 +25,7 @@ from bandmate.train.loop import cosine_with_warmup
 @pytest.fixture(scope="module")
 def finished(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("codec") / "run"
-    runs.train_codec(presets.codec_tiny(), rendered, out, resume=False, progress=False)
+    runs.train(presets.codec_tiny(), rendered, out, resume=False, progress=False)
     return out
 
 
@@ -60,7 +60,7 @@ def test_encoder_and_codebooks_stand_still_after_the_fit(rendered: Path) -> None
 
 def test_a_run_is_not_overwritten(finished: Path, rendered: Path) -> None:
     with pytest.raises(ValueError, match="--resume"):
-        runs.train_codec(presets.codec_tiny(), rendered, finished, resume=False, progress=False)
+        runs.train(presets.codec_tiny(), rendered, finished, resume=False, progress=False)
 
 
 def test_crops_are_a_pure_function_of_their_key(rendered: Path) -> None:

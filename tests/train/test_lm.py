@@ -10,17 +10,11 @@ import torch
 
 from bandmate.configs import duet_tiny
 from bandmate.model.duet_network import DuetConfig, Visibility
+from bandmate.model.teacher import cross_entropy, horizons
 from bandmate.model.tokens import to_columns
 from bandmate.spec import StreamSpec
 from bandmate.train import presets, runs
-from bandmate.train.lm import (
-    DuetTraining,
-    cross_entropy,
-    draw_layout,
-    draw_visibility,
-    horizons,
-    spoil_history,
-)
+from bandmate.train.lm import DuetTraining, draw_layout, draw_visibility, spoil_history
 
 
 @pytest.mark.parametrize(("t_f", "k"), [(-50, 1), (-3, 4), (0, 5), (7, 3)])
@@ -47,7 +41,7 @@ def test_draws_cover_the_plane() -> None:
 
 def test_a_quarter_of_the_batches_is_long_and_half_listen_first() -> None:
     config = presets.duet_cpu()
-    layouts = [draw_layout(np.random.default_rng([1, i]), config) for i in range(800)]
+    layouts = [draw_layout(np.random.default_rng([1, i]), config, config.batch) for i in range(800)]
     assert 0.2 < np.mean([x.frames == 2 * config.frames for x in layouts]) < 0.3
     assert 0.45 < np.mean([x.pre > 0 for x in layouts]) < 0.55
     assert all(x.batch * x.frames == config.batch * config.frames for x in layouts)
@@ -76,21 +70,21 @@ def test_cross_entropy_judges_level_l_of_column_s_by_frame_s_minus_l() -> None:
 
 def test_batches_are_a_pure_function_of_seed_and_step(store: Path) -> None:
     config = presets.duet_tiny_run()
-    first, again = (DuetTraining(config, store).draw(3) for _ in range(2))
+    first, again = (DuetTraining(config, store).draw_part(3, 0) for _ in range(2))
     assert torch.equal(first.x, again.x)
     assert torch.equal(first.previous, again.previous)
-    assert not torch.equal(DuetTraining(config, store).draw(4).codes, first.codes)
+    assert not torch.equal(DuetTraining(config, store).draw_part(4, 0).codes, first.codes)
 
 
 def test_a_run_cut_in_two_ends_with_the_weights_of_one_in_one_piece(store: Path, tmp_path: Path) -> None:
     config = presets.duet_tiny_run()
-    runs.train_duet(config, store, tmp_path / "whole", resume=False, progress=False)
+    runs.train(config, store, tmp_path / "whole", resume=False, progress=False)
     torch.manual_seed(config.seed)
     half = DuetTraining(config, store)
     half.loop = dataclasses.replace(half.loop, steps=3)
     runs.fit(half, runs.remember(config, tmp_path / "cut"), progress=False)
-    runs.train_duet(config, store, tmp_path / "cut", resume=True, progress=False)
-    whole, cut = runs.load_duet(tmp_path / "whole"), runs.load_duet(tmp_path / "cut")
+    runs.train(config, store, tmp_path / "cut", resume=True, progress=False)
+    whole, cut = runs.load_model(tmp_path / "whole"), runs.load_model(tmp_path / "cut")
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(cut.state_dict()[name], value, msg=name, rtol=1e-5, atol=1e-6)
 
@@ -103,7 +97,7 @@ def test_the_model_learns_to_copy_what_it_hears(store: Path) -> None:
     training = DuetTraining(dataclasses.replace(presets.duet_tiny_run(), model=size, rate=5e-3), store)
     codebook: Any = training.model.front.codebook
     codebook.normal_().mul_(torch.tensor([1.0, 0.3, 0.1, 0.03])[:, None, None])  # residual levels shrink
-    optimizers = training.configure_optimizers()
+    optimizers = training.configure_optimizers().parts
     generator = torch.Generator().manual_seed(0)
     view = Visibility(0, torch.arange(30).expand(8, -1) + 5, torch.zeros(8, dtype=torch.bool))
     first = None
