@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 VERBS: dict[str, tuple[str, str]] = {
     "stream": ("play a file through the engine as if live", "bandmate.commands.stream:main"),
     "prepare": (
-        "MIDI songs to rendered stems, rendered stems to the store that models train on",
+        "MIDI songs to rendered stems; those, or a data set of stems, to the store that models train on",
         "bandmate.commands.prepare:main",
     ),
     "train": ("train a codec or a model, or bundle the two", "bandmate.commands.train:main"),
     "generate": ("play along with clips of unseen songs, many at a time", "bandmate.commands.generate:main"),
     "evaluate": ("measure a model on unseen songs", "bandmate.commands.evaluate:main"),
-    "models": ("list the models that come with bandmate", "bandmate.commands.models:main"),
+    "models": ("list the models, fetch published weights", "bandmate.commands.models:main"),
 }
 
 USER_ERRORS = (ValueError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)

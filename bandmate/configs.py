@@ -7,11 +7,15 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from bandmate.codec.dac import DacCodec, DacConfig
 from bandmate.codec.spectral import SpectralCodec, SpectralConfig
 from bandmate.model.decoder import Decoder, DecoderConfig
 from bandmate.model.duet import Duet
 from bandmate.model.duet_network import DuetConfig
+from bandmate.model.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from bandmate.model.offline_prefix import OfflinePrefix, OfflinePrefixConfig
 from bandmate.model.prefix_decoder import PrefixDecoder, PrefixDecoderConfig
+from bandmate.model.stemgen import StemGen, StemGenConfig
 
 Config = TypeVar("Config")
 
@@ -27,6 +31,16 @@ def spectral_tiny() -> SpectralConfig:
         fast_width=16, fast_depth=1, slow_width=24, slow_depth=1,
         decoder_fast_width=16, decoder_fast_depth=1, latent=8, codes=32,
     )  # fmt: skip
+
+
+def dac() -> DacConfig:
+    """The paper's codec: 84 M parameters, 10 levels of 4096 codes of which 4 are used."""
+    return DacConfig()
+
+
+def dac_tiny() -> DacConfig:
+    """For tests: the same parts, narrow."""
+    return DacConfig(encoder_width=2, latent=8, decoder_width=32, levels=5, codes=32, code_width=4)
 
 
 def duet_small() -> DuetConfig:
@@ -47,6 +61,16 @@ def decoder() -> DecoderConfig:
 def prefix_decoder() -> PrefixDecoderConfig:
     """The paper's chunked model (k > 1), of the same size; set t_f and k."""
     return PrefixDecoderConfig()
+
+
+def offline_prefix() -> OfflinePrefixConfig:
+    """The paper's offline prefix decoder, of the same size."""
+    return OfflinePrefixConfig()
+
+
+def stemgen() -> StemGenConfig:
+    """The paper's masked model: 20 layers."""
+    return StemGenConfig()
 
 
 # What the authors' code has in place of the paper's words: see docs/models.md.
@@ -71,6 +95,26 @@ def prefix_decoder_released() -> PrefixDecoderConfig:
     return PrefixDecoderConfig(**RELEASED)
 
 
+def offline_prefix_released() -> OfflinePrefixConfig:
+    """The offline prefix decoder as the authors' code builds it."""
+    return OfflinePrefixConfig(**{name: value for name, value in RELEASED.items() if name != "fusion"})
+
+
+def stemgen_released() -> StemGenConfig:
+    """StemGen as the authors' code builds it; with no delay pattern no cell is empty."""
+    return StemGenConfig(**{name: value for name, value in RELEASED.items() if name not in ("fusion", "empty")})
+
+
+def encoder_decoder() -> EncoderDecoderConfig:
+    """A limit of the plane: t_f = T, k = 1, by cross-attention; 8 + 8 layers. With t_f and k set it streams."""
+    return EncoderDecoderConfig()
+
+
+def encoder_decoder_tiny() -> EncoderDecoderConfig:
+    """For tests."""
+    return EncoderDecoderConfig(**TINY, encoder_layers=2)
+
+
 def decoder_tiny() -> DecoderConfig:
     """For tests."""
     return DecoderConfig(**TINY)
@@ -81,9 +125,21 @@ def prefix_decoder_tiny() -> PrefixDecoderConfig:
     return PrefixDecoderConfig(**TINY)
 
 
-CODECS: dict[str, Callable[[], SpectralConfig]] = {
+def offline_prefix_tiny() -> OfflinePrefixConfig:
+    """For tests."""
+    return OfflinePrefixConfig(**TINY)
+
+
+def stemgen_tiny() -> StemGenConfig:
+    """For tests: few steps, too."""
+    return StemGenConfig(**TINY, steps=(8, 4, 2, 2))
+
+
+CODECS: dict[str, Callable[[], Any]] = {
     "spectral-small": spectral_small,
     "spectral-tiny": spectral_tiny,
+    "dac": dac,
+    "dac-tiny": dac_tiny,
 }
 MODELS: dict[str, Callable[[], Any]] = {
     "duet-small": duet_small,
@@ -91,18 +147,32 @@ MODELS: dict[str, Callable[[], Any]] = {
     "decoder": decoder,
     "decoder-released": decoder_released,
     "decoder-tiny": decoder_tiny,
+    "encoder-decoder": encoder_decoder,
+    "encoder-decoder-tiny": encoder_decoder_tiny,
     "prefix-decoder": prefix_decoder,
     "prefix-decoder-released": prefix_decoder_released,
     "prefix-decoder-tiny": prefix_decoder_tiny,
+    "offline-prefix": offline_prefix,
+    "offline-prefix-released": offline_prefix_released,
+    "offline-prefix-tiny": offline_prefix_tiny,
+    "stemgen": stemgen,
+    "stemgen-released": stemgen_released,
+    "stemgen-tiny": stemgen_tiny,
 }
 
 
 # What a bundle may hold: kind -> (its config, the module built from it).
-CODEC_KINDS: dict[str, tuple[type, Callable[..., nn.Module]]] = {"spectral": (SpectralConfig, SpectralCodec)}
+CODEC_KINDS: dict[str, tuple[type, Callable[..., nn.Module]]] = {
+    "spectral": (SpectralConfig, SpectralCodec),
+    "dac": (DacConfig, DacCodec),
+}
 MODEL_KINDS: dict[str, tuple[type, Callable[..., nn.Module]]] = {
     "duet": (DuetConfig, Duet),
     "decoder": (DecoderConfig, Decoder),
     "prefix_decoder": (PrefixDecoderConfig, PrefixDecoder),
+    "encoder_decoder": (EncoderDecoderConfig, EncoderDecoder),
+    "offline_prefix": (OfflinePrefixConfig, OfflinePrefix),
+    "stemgen": (StemGenConfig, StemGen),
 }
 
 
