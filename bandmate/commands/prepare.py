@@ -1,50 +1,72 @@
-"""``bandmate prepare``: MIDI songs to rendered tracks, rendered tracks to the prepared store."""
+"""``bandmate prepare``: MIDI songs to rendered tracks; rendered tracks or a data set of stems to the prepared store."""
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from bandmate.commands.parsing import parse
 
 if TYPE_CHECKING:
-    from bandmate.codec.spectral import SpectralCodec
+    from bandmate.data.space import Extent
+    from bandmate.data.stem_files import Listing
+    from bandmate.data.stems import LazyTrack
+
+TOLD = 20  # of what was left out, so many are printed; the file has all
+SUBMIXES = {"store": 6}  # else as the paper, 20
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Render MIDI through SoundFonts to aligned stems, or encode rendered stems into the store that models train on.
+    """Render MIDI through SoundFonts to aligned stems, or encode stems into the store that models train on.
 
-    Both go on where they were stopped. Example: bandmate prepare midi --out rendered && bandmate train codec
-    --data rendered/train --out runs/codec && bandmate prepare store --data rendered --codec runs/codec --out prepared
+    Goes on where it was stopped. What cannot be read is left out and listed. Example: bandmate prepare slakh
+    --data slakh2100_flac_redux --codec duet-small --out prepared
     """
 
-    what: tyro.conf.Positional[Literal["midi", "store"]]
-    """midi: render songs; store: encode rendered tracks."""
+    what: tyro.conf.Positional[Literal["midi", "store", "slakh", "musdb", "moises", "cocochorales", "folder"]]
+    """midi: render songs; store: encode rendered tracks; the others: encode a data set of stems (slakh: Slakh2100,
+    redux or babyslakh; musdb: MUSDB18-HQ; moises: MoisesDB; folder: any, described by --layout)."""
     out: Path
     """Folder to write to."""
     data: Path | None = None
-    """midi: a folder of your own songs (default: the bundled pack); store: the folder of rendered tracks."""
+    """Folder of the data set or of rendered tracks; midi: of your own songs (default: the bundled pack)."""
     codec: str | None = None
-    """store: folder of a codec's run, or a bundled model whose codec to use."""
+    """Folder of a codec's run, or a model (bundled or a folder) whose codec to use. Not for midi."""
+    layout: Path | None = None
+    """folder: the YAML file that describes it (default: layout.yaml in the folder)."""
+    hear: Literal["codes", "mel", "both"] | None = None
+    """What the store holds of the mixtures: codes for the paper's models, mel for duet (default: store: mel)."""
+    submixes: int | None = None
+    """Random mixtures per track (default: 20; store: 6)."""
+    seconds: float | None = None
+    """Only so much of each track; midi: length of a rendition's excerpt (default: 40)."""
     renditions: int = 8
     """midi: of each training song; songs for validation and test get 2 at most."""
-    seconds: float = 40.0
-    """midi: length of a rendition's excerpt; store: only so much of each track."""
-    submixes: int = 6
-    """store: random mixtures per track."""
     workers: int = 0
-    """Processes for rendering; 0 = one per core."""
+    """Processes; 0 = one per core."""
+    cluster: str | None = None
+    """Work on the Ray cluster at this address, or on the one that this machine belongs to when none is given."""
     seed: int = 0
     """The same seed gives the same bytes."""
 
 
 def main(argv: list[str]) -> int:
-    args = parse(Arguments, argv, "bandmate prepare")
+    args = parse(Arguments, with_address(argv), "bandmate prepare")
     return render(args) if args.what == "midi" else encode(args)
+
+
+def with_address(argv: list[str]) -> list[str]:
+    """A lone --cluster means the address "auto"."""
+    made: list[str] = []
+    for here, following in zip(argv, [*argv[1:], "--"]):
+        made += [here, "auto"] if here == "--cluster" and following.startswith("--") else [here]
+    return made
 
 
 def render(args: Arguments) -> int:
@@ -52,7 +74,7 @@ def render(args: Arguments) -> int:
 
     flags = {
         "--out": args.out, "--cache": args.out / "midi", "--train-renditions": args.renditions,
-        "--eval-renditions": min(2, args.renditions), "--seconds": args.seconds, "--seed": args.seed,
+        "--eval-renditions": min(2, args.renditions), "--seconds": args.seconds or 40.0, "--seed": args.seed,
         "--workers": args.workers or os.cpu_count() or 1,
     }  # fmt: skip
     own = ["--midi", str(args.data)] if args.data else []
@@ -61,36 +83,127 @@ def render(args: Arguments) -> int:
 
 
 def encode(args: Arguments) -> int:
+    """From stems to the store: list, check the room, encode what is not there yet, say what was left out."""
     if args.data is None or args.codec is None:
-        raise ValueError("store needs --data, the folder of rendered tracks, and --codec, what encodes them")
-    import torch
+        raise ValueError(f"{args.what} needs --data, the folder of stems, and --codec, what encodes them")
+    from bandmate.data.layout import StoreConfig
+    from bandmate.data.parallel import Work, on_cluster, on_this_machine
+    from bandmate.data.prepare import claim, write_left_out
+    from bandmate.data.space import check_space, expected_bytes
+    from bandmate.data.tokens import TokenStore
+    from bandmate.train.encode import CoderOf, encoders_of
 
-    from bandmate.data.render import lazy_tracks
-    from bandmate.data.tokens import TokenStore, write_store
-    from bandmate.train.encode import Encoders
-
-    encoders = Encoders(load_codec(args.codec))
-    tracks = [encoders.shortened(track, args.seconds) for track in lazy_tracks(args.data)]
-    total = len(tracks)
-
-    def report(done: int, name: str) -> None:
-        print(f"\r{done} of at most {total}: {name:<50.50}", end="", file=sys.stderr, flush=True)
-
-    with torch.inference_mode():
-        failed = write_store(
-            tracks, encoders.codes, encoders.features, args.out,
-            submixes=args.submixes, seed=args.seed, codes=encoders.codec.codes, source=encoders.fingerprint, progress=report,
-        )  # fmt: skip
-    print(file=sys.stderr)
-    for name, reason in failed.items():
-        print(f"left out: {name}: {reason}", file=sys.stderr)
-    print(TokenStore(args.out).stats())
+    tracks, left_out, extent = found(args)
+    hear = args.hear or ("mel" if args.what == "store" else "codes")
+    make = CoderOf(absolute(args.codec), hear)
+    encoders = encoders_of(make.codec)
+    config = StoreConfig(
+        codes=encoders.codec.codes, submixes=SUBMIXES.get(args.what, 20) if args.submixes is None else args.submixes,
+        submix_codes=hear != "mel", features=hear != "codes", seed=args.seed, source=encoders.fingerprint,
+    )  # fmt: skip
+    work = Work(args.out.absolute(), config, make)
+    todo = work.unfinished(tracks)
+    check_space(args.out, expected_bytes(extent(len(todo)), config, encoders.codec.levels, make.features))
+    claim(work.path, config, encoders.codebook)
+    with progress(len(todo)) as report:
+        if args.cluster:
+            left_out |= on_cluster(work, todo, args.cluster, report)
+        else:
+            left_out |= on_this_machine(work, todo, args.workers or os.cpu_count() or 1, report)
+    tell(write_left_out(work.path, left_out))
+    store = TokenStore(work.path)
+    if not len(store):
+        raise ValueError(
+            f"no track of {args.data} could be used: {next(iter(left_out.values()), 'there is none')}"
+        )
+    print(store.stats())
     return 0
 
 
-def load_codec(name: str) -> "SpectralCodec":
-    """From a run's folder, else from a bundle."""
-    from bandmate.checkpoint import load_bundle
-    from bandmate.train import runs
+Found = tuple[list["LazyTrack"], dict[str, str], Callable[[int], "Extent"]]
 
-    return runs.load_codec(Path(name)) if (Path(name) / "last.ckpt").exists() else load_bundle(name).codec
+
+def found(args: Arguments) -> Found:
+    """Tracks, what was left out already {name: why}, and the extent of so many of the tracks."""
+    from bandmate.data.space import Extent
+    from bandmate.train.encode import Shortened
+
+    assert args.data is not None
+    data = args.data.absolute()
+    if args.what == "store":
+        from bandmate.data.render import extent_of, lazy_tracks
+
+        tracks, left_out, (seconds, stems) = lazy_tracks(data), {}, extent_of(data)
+    else:
+        listing = list_tracks(args, data)
+        for note in listing.notes:
+            print(f"note: {note}", file=sys.stderr)
+        tracks, left_out = [track.lazy() for track in listing.tracks], dict(listing.left_out)
+        seconds, stems = listing.mean_seconds(), listing.mean_stems()
+    if args.seconds is not None:
+        tracks = [type(track)(track.id, Shortened(track, args.seconds)) for track in tracks]
+        seconds = min(seconds, args.seconds)
+    return tracks, left_out, lambda count: Extent(count, seconds, stems)
+
+
+def list_tracks(args: Arguments, data: Path) -> "Listing":
+    """What the reader of the data set finds."""
+    from bandmate.data import cocochorales, folder, moises, musdb, slakh
+
+    if args.what == "folder":
+        return folder.read(data, folder.read_layout(args.layout or data / "layout.yaml"))
+    if args.layout is not None:
+        raise ValueError(f"--layout is for folder; the layout of {args.what} is known")
+    readers: dict[str, Any] = {
+        "slakh": slakh, "musdb": musdb, "moises": moises, "cocochorales": cocochorales
+    }  # fmt: skip
+    return readers[args.what].read(data)
+
+
+def absolute(codec: str) -> str:
+    """A path that other processes, perhaps on other machines, find too; the name of a bundled model as it is."""
+    return str(Path(codec).absolute()) if Path(codec).exists() else codec
+
+
+def tell(left_out: list[str]) -> None:
+    for line in left_out[:TOLD]:
+        print(f"left out: {line}", file=sys.stderr)
+    if len(left_out) > TOLD:
+        print(f"and {len(left_out) - TOLD} more: see left_out.jsonl in the store", file=sys.stderr)
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar with the time left on stderr when that is a terminal; a line each twentieth otherwise."""
+    if not sys.stderr.isatty():
+        yield twentieths(total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("preparing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done, name: bar.update(task, completed=done, description=name)
+
+
+def twentieths(total: int) -> Callable[[int, str], None]:
+    """Says how many tracks are done and how long the others will take."""
+    import time
+
+    began = time.monotonic()
+
+    def report(done: int, name: str) -> None:
+        if done == total or done * 20 // total > (done - 1) * 20 // total:
+            left = (time.monotonic() - began) / done * (total - done) / 60
+            print(
+                f"{done} of {total} tracks, about {left:.0f} min left ({name})", file=sys.stderr, flush=True
+            )
+
+    return report

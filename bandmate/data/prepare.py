@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from bandmate.audio.loudness import activity
 from bandmate.data.bits import pack_codes
@@ -94,7 +94,9 @@ def claim(path: Path, config: StoreConfig, codebook: Any = None) -> None:
             temporary.write_text(json.dumps(wanted), encoding="utf-8")
     if codebook is not None and not (path / CODEBOOK).exists():
         with replacing(path / CODEBOOK) as temporary:
-            save_file({"codebook": np.ascontiguousarray(_numpy(codebook), dtype=np.float32)}, temporary)
+            temporary.write_bytes(
+                save({"codebook": np.ascontiguousarray(_numpy(codebook), dtype=np.float32)})
+            )
 
 
 def _settings_there(file: Path) -> dict[str, Any]:
@@ -137,11 +139,12 @@ def write_left_out(path: Path, failed: dict[str, str]) -> list[str]:
 
     Returns the same as lines for people, "track: reason". The file goes when nothing is left out.
     """
-    rows = [(name, reason) for name, reason in sorted(failed.items())]
+    rows = list(failed.items())
     for file in sorted(path.glob("*.json")):
         if file.name != SETTINGS and file.stem not in failed:
             entry = json.loads(file.read_text(encoding="utf-8"))
             rows += [(file.stem, reason) for reason in entry.get("left_out", ())]
+    rows.sort()
     if rows:
         with replacing(path / LEFT_OUT) as temporary:
             lines = (json.dumps({"track": name, "reason": reason}) + "\n" for name, reason in rows)
@@ -156,8 +159,10 @@ Prepared = tuple[Track, tuple[tuple[int, ...], ...], NDArray[np.bool_]]
 
 def _prepare(track: Track | LazyTrack, config: StoreConfig) -> Prepared | ValueError:
     """Track, drawn submixes and activity [N, T]; the ValueError itself when the track cannot be used."""
+    left_out: list[str] = []
     try:
         loaded = track.load() if isinstance(track, LazyTrack) else track
+        left_out = loaded.meta.get("left_out", [])
         if loaded.id != track.id:
             raise ValueError(f"track {track.id!r} calls itself {loaded.id!r}")
         members = draw_submixes(loaded, config.submixes, config.seed)
@@ -165,7 +170,7 @@ def _prepare(track: Track | LazyTrack, config: StoreConfig) -> Prepared | ValueE
         sounding = [activity(stem.audio, loaded.sample_rate, config.frame_rate) for stem in loaded.stems]
         return loaded, members, np.stack(sounding)
     except ValueError as error:
-        return error
+        return ValueError("; ".join([str(error), *left_out]))
 
 
 def _read_ahead(

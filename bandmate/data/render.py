@@ -122,6 +122,14 @@ def lazy_tracks(out: Path) -> list[LazyTrack]:
     return [LazyTrack(path.stem, partial(load_track, path)) for path in rendered_tracks(out)]
 
 
+def extent_of(out: Path) -> tuple[float, float]:
+    """Mean seconds and mean number of stems of the finished tracks under a folder, from a hundred of them."""
+    found = rendered_tracks(out)
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in found[:: len(found) // 100 + 1]]
+    seconds = float(np.mean([record["samples"] / record["sample_rate"] for record in records]))
+    return seconds, float(np.mean([len(record["classes"]) for record in records]))
+
+
 def run_jobs(jobs: list[Job], workers: int = 1) -> Iterator[tuple[Job, str | None]]:
     """Run what is not yet there; yields as jobs end (their order may differ with several workers)."""
     todo = [job for job in jobs if not job.stem.with_name(job.stem.name + ".json").exists()]
