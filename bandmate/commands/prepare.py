@@ -29,9 +29,11 @@ class Arguments:
     --data slakh2100_flac_redux --codec duet-small --out prepared
     """
 
-    what: tyro.conf.Positional[Literal["midi", "store", "slakh", "musdb", "moises", "cocochorales", "folder"]]
-    """midi: render songs; store: encode rendered tracks; the others: encode a data set of stems (slakh: Slakh2100,
-    redux or babyslakh; musdb: MUSDB18-HQ; moises: MoisesDB; folder: any, described by --layout)."""
+    what: tyro.conf.Positional[
+        Literal["band", "midi", "store", "slakh", "musdb", "moises", "cocochorales", "folder"]
+    ]
+    """band: have MMA arrange generated songs, as MIDI; midi: render songs; store: encode rendered tracks; the
+    others: encode a data set of stems (slakh: Slakh2100, redux or babyslakh; musdb: MUSDB18-HQ; moises: MoisesDB; folder: any, described by --layout)."""
     out: Path
     """Folder to write to."""
     data: Path | None = None
@@ -48,6 +50,8 @@ class Arguments:
     """Only so much of each track; midi: length of a rendition's excerpt (default: 40)."""
     renditions: int = 8
     """midi: of each training song; songs for validation and test get 2 at most."""
+    songs: int = 300
+    """band: how many."""
     workers: int = 0
     """Processes; 0 = one per core."""
     cluster: str | None = None
@@ -58,7 +62,7 @@ class Arguments:
 
 def main(argv: list[str]) -> int:
     args = parse(Arguments, with_address(argv), "bandmate prepare")
-    return render(args) if args.what == "midi" else encode(args)
+    return {"band": arrange, "midi": render}.get(args.what, encode)(args)
 
 
 def with_address(argv: list[str]) -> list[str]:
@@ -67,6 +71,21 @@ def with_address(argv: list[str]) -> list[str]:
     for here, following in zip(argv, [*argv[1:], "--"]):
         made += [here, "auto"] if here == "--cluster" and following.startswith("--") else [here]
     return made
+
+
+def arrange(args: Arguments) -> int:
+    """Generated songs, those that are there already left as they are."""
+    from bandmate.data.band import write_songs
+
+    if args.songs < 1:
+        raise ValueError(f"--songs must be 1 or more, not {args.songs}")
+    with progress(args.songs) as report:
+        for done, path in enumerate(write_songs(args.out, args.songs, args.seed), 1):
+            report(done, path.stem)
+    print(
+        f"{args.songs} songs in {args.out}; render them with: bandmate prepare midi --data {args.out} --out FOLDER"
+    )
+    return 0
 
 
 def render(args: Arguments) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bandmate.cli import main
 from bandmate.data import band, pack
 from bandmate.data.band import BandSong, draw_song
 from bandmate.data.midi import read_midi
@@ -117,3 +118,10 @@ def test_what_mma_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ValueError, match=r"MMA cannot arrange band-003-00000: .*NOSUCHGROOVE"):
         band.compile_song(SONGS[0], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "band", "--out", str(tmp_path / "songs"), "--songs", "2"]) == 0
+    assert "2 songs in" in capsys.readouterr().out
+    assert len(list((tmp_path / "songs").glob("*.mid"))) == 2
+    assert main(["prepare", "band", "--out", str(tmp_path), "--songs", "0"]) == 2
