@@ -51,19 +51,23 @@ def activity(
 
 
 def lufs(audio: NDArray[np.floating], rate: int) -> float:
-    """Integrated loudness of mono audio [S] (ITU-R BS.1770-4, both gates) in LUFS.
+    """Integrated loudness of audio [S] or [C, S] (ITU-R BS.1770-4, both gates) in LUFS.
 
-    -inf for silence, that is for audio without a block above the absolute gate of -70 LUFS. A clip shorter
-    than the standard's 0.4 s block is one block of its own length.
+    Channels in the standard's order: left, right, centre, and the two surrounds, which weigh 1.41; one
+    channel alone reads 3 LU less than the same in both of two. -inf for silence, that is for audio without
+    a block above the absolute gate of -70 LUFS. A clip shorter than the standard's 0.4 s block is one block
+    of its own length. Meets the cases 1 to 6 of EBU Tech 3341. ValueError for more than five channels, and for NaN.
     """
-    if audio.ndim != 1:
-        raise ValueError(f"loudness is of one channel [S], not {list(audio.shape)}")
+    if audio.ndim not in (1, 2) or (audio.ndim == 2 and not 1 <= len(audio) <= 5):
+        raise ValueError(f"loudness is of one channel [S] or of up to five [C, S], not {list(audio.shape)}")
+    if not np.isfinite(audio).all():
+        raise ValueError("the audio holds NaN or infinite samples: it has no loudness")
     if not np.any(audio):
         return -np.inf
-    meter = pyloudnorm.Meter(rate, block_size=min(0.4, len(audio) / rate))
+    meter = pyloudnorm.Meter(rate, block_size=min(0.4, audio.shape[-1] / rate))
     with np.errstate(divide="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean over no block at all
-        loudness = meter.integrated_loudness(np.asarray(audio, dtype=np.float64))
+        loudness = meter.integrated_loudness(np.asarray(audio, dtype=np.float64).T)
     return float(loudness) if np.isfinite(loudness) else -np.inf
 
 

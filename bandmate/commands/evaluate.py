@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from bandmate.commands.evaluation.coherence import Coherence, coherence
 from bandmate.commands.evaluation.systems import Systems, systems
 from bandmate.commands.files import check_targets, write_whole
 from bandmate.commands.parsing import parse
@@ -22,7 +23,7 @@ FOLDER = tyro.conf.arg(metavar="FOLDER")
 SECONDS = tyro.conf.arg(metavar="SECONDS ...")
 NAME = tyro.conf.arg(metavar="NAME_OR_PATH")
 
-USAGE = """usage: bandmate evaluate codec|listening|music|systems [options]
+USAGE = """usage: bandmate evaluate codec|listening|music|systems|coherence [options]
 
 What a model is worth on unseen songs.
 
@@ -30,6 +31,7 @@ What a model is worth on unseen songs.
   listening  how much better it predicts the true stem when it hears the right input
   music      whether what it plays goes with what it heard
   systems    folders of generated clips side by side: coherence, beat, Fréchet distance, with all anchors
+  coherence  whether a coherence network tells the true stem from wrong ones
 
 bandmate evaluate codec --help tells more, and so on.
 
@@ -210,6 +212,7 @@ KINDS: dict[str, tuple[type, Callable[[Any, Tell], Result]]] = {
     "listening": (Listening, listening),
     "music": (Music, music),
     "systems": (Systems, systems),
+    "coherence": (Coherence, coherence),
 }
 
 

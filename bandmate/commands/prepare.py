@@ -32,8 +32,9 @@ class Arguments:
     what: tyro.conf.Positional[
         Literal["band", "midi", "store", "slakh", "musdb", "moises", "cocochorales", "folder"]
     ]
-    """band: have MMA arrange generated songs, as MIDI; midi: render songs; store: encode rendered tracks; the
-    others: encode a data set of stems (slakh: Slakh2100, redux or babyslakh; musdb: MUSDB18-HQ; moises: MoisesDB; folder: any, described by --layout)."""
+    """band: have MMA arrange generated songs, as MIDI; midi: render songs; store: encode rendered tracks;
+    the others: encode a data set of stems (slakh: Slakh2100, redux or babyslakh; musdb: MUSDB18-HQ;
+    moises: MoisesDB; folder: any, described by --layout)."""
     out: Path
     """Folder to write to."""
     data: Path | None = None

@@ -1,0 +1,1 @@
+"""The kinds of ``bandmate evaluate`` that are long enough for a file of their own."""
