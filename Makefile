@@ -37,7 +37,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
-	$(PIP) --editable '.[dev,train,midi]'
+	$(PIP) --editable '.[dev,train,midi,eval,serve,cluster]'
 	$(PIP) --no-deps tinysoundfont
 	@touch $@
 
