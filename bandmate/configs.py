@@ -102,7 +102,9 @@ def offline_prefix_released() -> OfflinePrefixConfig:
 
 def stemgen_released() -> StemGenConfig:
     """StemGen as the authors' code builds it; with no delay pattern no cell is empty."""
-    return StemGenConfig(**{name: value for name, value in RELEASED.items() if name not in ("fusion", "empty")})
+    return StemGenConfig(
+        **{name: value for name, value in RELEASED.items() if name not in ("fusion", "empty")}
+    )
 
 
 def encoder_decoder() -> EncoderDecoderConfig:

@@ -83,7 +83,7 @@ def measure(bundle: Bundle, sampling: dict, spec: StreamSpec, minutes: float) ->
         return Engine(bundle.codec, bundle.model, task, Sampler(**sampling), 4)
 
     began = time.perf_counter()
-    warm_up(engine, spec.k)
+    warm_up(engine, spec)
     session = Session(engine(spec), VirtualClock(32_000), ignore_first=True)
     start = time.perf_counter() - began
     before = 0.0

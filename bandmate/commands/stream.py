@@ -152,7 +152,7 @@ class Run:
         from bandmate.stream.overview import Overview
         from bandmate.stream.warmup import warm_up
 
-        step = warm_up(self.engine, self.spec.k)
+        step = warm_up(self.engine, self.spec)
         session, shift = self.session(step)
         heard, played = (Overview(session.engine.geometry.rate) for _ in range(2))
         output = FileOutput(writer, mix, session.engine.geometry.rate, self.reader.rate)

@@ -13,20 +13,26 @@ from bandmate.stream.scheduler import Schedule
 LEAST_CALLS, MOST_CALLS, ENOUGH = 3, 12, 1.0  # calls, calls, seconds of work
 
 
-def warm_up(make_engine: Callable[[StreamSpec], Engine], k: int) -> float:
-    """Seconds that a step of k frames takes, the longest of those measured after the first two.
+def warm_up(make_engine: Callable[[StreamSpec], Engine], spec: StreamSpec) -> float:
+    """Seconds that a step of spec.k frames takes, the longest of those measured after the first two.
 
-    Runs on a stream of its own, over quiet noise, and leaves no trace in the next one.
+    Runs on a stream of its own, over quiet noise, and leaves no trace in the next one. It begins at t_f = 0, where
+    every step listens, but for a model that was made for one spec only.
     """
-    engine = make_engine(StreamSpec(0, k))
+    try:
+        engine = make_engine(StreamSpec(0, spec.k))
+    except ValueError:
+        engine = make_engine(spec)
     rng = np.random.default_rng(0)
     seconds: list[float] = []
     while len(seconds) < LEAST_CALLS or (len(seconds) < MOST_CALLS and sum(seconds) < ENOUGH):
-        noise = 0.01 * rng.standard_normal(k * engine.geometry.hop)
+        noise = 0.01 * rng.standard_normal(spec.k * engine.geometry.hop)
         for piece in engine.pieces(noise.astype(np.float32)):
             engine.feed(piece)
             while engine.ready:
-                seconds.append(engine.step().seconds)
+                block = engine.step()
+                if block.call.horizon >= 0:  # calls before it had nothing to listen to
+                    seconds.append(block.seconds)
     return max(seconds[2:])
 
 
