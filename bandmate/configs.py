@@ -192,10 +192,16 @@ def build(
 
 def describe(kinds: dict[str, tuple[type, Callable[..., nn.Module]]], module: nn.Module) -> dict[str, Any]:
     """The plain data from which :func:`build` makes the like of a module."""
-    for kind, (config, _) in kinds.items():
-        if type(module.config) is config:
-            return {"kind": kind} | dataclasses.asdict(module.config)  # type: ignore[call-overload]
-    raise ValueError(f"no kind of module is registered for {type(module.config).__name__}")
+    config: Any = module.config
+    return {"kind": describe_config(kinds, config)} | dataclasses.asdict(config)
+
+
+def describe_config(kinds: dict[str, tuple[type, Callable[..., nn.Module]]], config: Any) -> str:
+    """The kind that a config is of."""
+    for kind, (known, _) in kinds.items():
+        if type(config) is known:
+            return kind
+    raise ValueError(f"no kind of module is registered for {type(config).__name__}")
 
 
 def preset(table: dict[str, Callable[[], Config]], name: str) -> Config:

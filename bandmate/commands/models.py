@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from bandmate.commands import importing
 from bandmate.commands.parsing import parse
 
-USAGE = """usage: bandmate models list|fetch [options]
+USAGE = """usage: bandmate models list|fetch|import [options]
 
-  list   the bundled models, and the weights of others that can be fetched
-  fetch  fetch weights from their publisher, checked by their hash
+  list    the bundled models, and the weights of others that can be fetched
+  fetch   fetch weights from their publisher, checked by their hash
+  import  turn the checkpoints of the paper's authors into a folder that --model takes
 
 bandmate models fetch --help tells more, and so on.
 
@@ -102,4 +104,8 @@ def progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 # What follows `bandmate models` -> its arguments, and what it does with them.
-ACTIONS: dict[str, tuple[type, Callable[[Any], None]]] = {"list": (List, show), "fetch": (Fetch, fetch)}
+ACTIONS: dict[str, tuple[type, Callable[[Any], None]]] = {
+    "list": (List, show),
+    "fetch": (Fetch, fetch),
+    "import": (importing.Import, importing.run),
+}

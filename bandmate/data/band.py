@@ -247,7 +247,8 @@ def draw_melody(
     place, lines = int(rng.integers(7, 12)), []
     for number, chords in enumerate(bars):
         rhythm = motif[number % 2] if rng.random() < 0.75 else draw_rhythm(rng, beats)
-        notes, at = [], 0
+        notes: list[tuple[int, int | None]] = []
+        at = 0
         for length, sounds in rhythm:
             if sounds:
                 root = chords[min(len(chords) - 1, at * len(chords) // (2 * beats))][0]
