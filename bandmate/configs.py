@@ -76,6 +76,7 @@ def stemgen() -> StemGenConfig:
 # What the authors' code has in place of the paper's words: see docs/models.md.
 RELEASED: dict[str, Any] = {
     "hidden": 4096, "mlp": "silu", "rotary_share": 0.5, "fusion": "released", "empty": "instrument", "head_bias": True,
+    "norm_eps": 1e-12,
 }  # fmt: skip
 
 # The sizes of tests, over the codes of ``spectral_tiny``.

@@ -63,6 +63,7 @@ def stack_sizes(take: Taken, prefix: str) -> dict[str, Any]:
         "hidden": mlp.shape[0],
         "mlp": "silu",
         "norm_gain": False,
+        "norm_eps": 1e-12,
         "rotary_share": 2 * len(take(f"{prefix}.rotary_pos_emb.inv_freq")) / HEAD_WIDTH,
         "qk_scale": 10.0,
     }

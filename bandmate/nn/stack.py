@@ -37,13 +37,16 @@ class StackConfig:
     mlp: Literal["swiglu", "silu"] = "swiglu"
     dropout: float = 0.1
     norm_gain: bool = False
+    norm_eps: float = 1e-6
     rotary_share: float = 1.0
     qk_scale: float = 10.0
     window: int = 512
 
     @property
     def style(self) -> Style:
-        return Style(self.norm_gain, self.mlp, self.dropout, self.rotary_share, "channel", self.qk_scale)
+        return Style(
+            self.norm_gain, self.norm_eps, self.mlp, self.dropout, self.rotary_share, "channel", self.qk_scale
+        )
 
     @property
     def rotary_width(self) -> int:
@@ -104,7 +107,7 @@ class Stack(nn.Module):
             Block(c.width, c.heads, c.kv_heads, c.hidden, style=c.style, cross=cross)
             for _ in range(layers or c.layers)
         )
-        self.norm = RMSNorm(c.width, c.norm_gain)
+        self.norm = RMSNorm(c.width, c.norm_gain, c.norm_eps)
 
     def angles(self, positions: Tensor) -> Angles:
         """Rotary angles of integer positions [T]."""

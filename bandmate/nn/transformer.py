@@ -19,13 +19,15 @@ from bandmate.nn.linear import Linear
 class Style:
     """How a block is built. The defaults are those of ``duet``; what the paper's models take is in StackConfig.
 
-    norm_gain: a learned gain per channel in every norm. mlp: gated (SwiGLU), or one SiLU layer with biases.
-    mlp_dropout: after the activation of the MLP. rotary_share: the first part of each head that turns with the
-    position; the rest carries no position. qk_gain: learned on normalised queries, one per head; or on queries and
-    keys, one per channel. qk_scale: what the cosine between query and key is multiplied with; None: sqrt(head width).
+    norm_gain: a learned gain per channel in every norm. norm_eps: added to the mean square. mlp: gated (SwiGLU), or
+    one SiLU layer with biases. mlp_dropout: after the activation of the MLP. rotary_share: the first part of each head
+    that turns with the position; the rest carries no position. qk_gain: learned on normalised queries, one per head; or
+    on queries and keys, one per channel. qk_scale: what the cosine between query and key is multiplied with; None:
+    sqrt(head width).
     """
 
     norm_gain: bool = True
+    norm_eps: float = 1e-6
     mlp: Literal["swiglu", "silu"] = "swiglu"
     mlp_dropout: float = 0.0
     rotary_share: float = 1.0
@@ -36,21 +38,22 @@ class Style:
 DUET = Style()
 
 
-def rms_normalise(x: Tensor) -> Tensor:
+def rms_normalise(x: Tensor, eps: float = 1e-6) -> Tensor:
     """x / rms(x) over the last axis, the mean taken in float32 or wider."""
     wide = x if x.dtype == torch.float64 else x.float()
-    return F.rms_norm(wide, x.shape[-1:], eps=1e-6).to(x.dtype)
+    return F.rms_norm(wide, x.shape[-1:], eps=eps).to(x.dtype)
 
 
 class RMSNorm(nn.Module):
     """x / rms(x) over the last axis, with a learned gain per channel unless ``gain`` is False (Zhang and Sennrich 2019)."""
 
-    def __init__(self, width: int, gain: bool = True) -> None:
+    def __init__(self, width: int, gain: bool = True, eps: float = 1e-6) -> None:
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(width)) if gain else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = rms_normalise(x)
+        x = rms_normalise(x, self.eps)
         return x if self.weight is None else x * self.weight.to(x.dtype)
 
 
@@ -118,7 +121,7 @@ class Projections(nn.Module):
             raise ValueError(f"width {width} must divide by heads {heads}, and heads by kv_heads {kv_heads}")
         self.style, self.head_width = style, width // heads
         self.split = [heads * queries, kv_heads, kv_heads]
-        self.norm = RMSNorm(width, style.norm_gain)
+        self.norm = RMSNorm(width, style.norm_gain, style.norm_eps)
         self.project = Linear(width, sum(self.split) * self.head_width)
         channels = self.head_width if style.qk_gain == "channel" else 1
         self.query_gain = nn.Parameter(torch.ones(heads, 1, channels)) if queries else None
@@ -128,17 +131,24 @@ class Projections(nn.Module):
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor | None, Tensor, Tensor]:
         """x [B, T, D] -> queries [B, H, T, d] or None, keys and values [B, H_kv, T, d]."""
-        q, k, v = self.plain(x)
-        return (None if q is None else self.turn_query(q, angles)), rotate(k, angles), v
+        if self.query_gain is None or self.style.qk_gain != "head" or self.style.qk_scale is not None:
+            q, k, v = self.plain(x)
+            return (None if q is None else self.turn_query(q, angles)), rotate(k, angles), v
+        # The same for duet, queries and keys in one go: a streamed step costs as much as it has calls.
+        heads = self.project(self.norm(x)).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+        turned, v = heads.split([sum(self.split[:2]), self.split[2]], dim=1)
+        turned = rotate(rms_normalise(turned, self.style.norm_eps), angles)
+        q, k = turned.split(self.split[:2], dim=1)
+        return q * self.query_gain.to(q.dtype), k, v
 
     def plain(self, x: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         """As :meth:`forward`, but keys and queries are not rotated yet."""
         heads = self.project(self.norm(x)).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
         q, k, v = heads.split(self.split, dim=1)
-        k = rms_normalise(k)
+        k = rms_normalise(k, self.style.norm_eps)
         if self.key_gain is not None:
             k = k * self.key_gain.to(k.dtype)
-        return (None if self.query_gain is None else rms_normalise(q)), k, v
+        return (None if self.query_gain is None else rms_normalise(q, self.style.norm_eps)), k, v
 
     def turn_query(self, q: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
         """Plain queries [B, H, T, d] with gain, rotated, and scaled such that 1 / sqrt(d) is still to come."""
@@ -157,15 +167,16 @@ class QueryProjection(nn.Module):
     def __init__(self, width: int, heads: int, style: Style = DUET) -> None:
         super().__init__()
         self.head_width = width // heads
-        self.norm = RMSNorm(width, style.norm_gain)
+        self.norm = RMSNorm(width, style.norm_gain, style.norm_eps)
         self.project = Linear(width, width)
         self.gain = nn.Parameter(torch.ones(heads, 1, 1))
+        self.eps = style.norm_eps
         self.scale = (style.qk_scale or self.head_width**0.5) / self.head_width**0.5
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
         """x [B, T, D] -> [B, H, T, d]."""
         q = self.project(self.norm(x)).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
-        return rotate(rms_normalise(q), angles) * (self.gain.to(q.dtype) * self.scale)
+        return rotate(rms_normalise(q, self.eps), angles) * (self.gain.to(q.dtype) * self.scale)
 
 
 class CrossAttention(nn.Module):
@@ -202,7 +213,7 @@ class Block(nn.Module):
         self.attention_in = Projections(width, heads, kv_heads, style=style)
         self.attention_out = Linear(width, width)
         self.cross = CrossAttention(width, heads, kv_heads, style) if cross else None
-        self.norm = RMSNorm(width, style.norm_gain)
+        self.norm = RMSNorm(width, style.norm_gain, style.norm_eps)
         self.mlp = MLPS[style.mlp](width, hidden, style.mlp_dropout)
         self.dropout = nn.Dropout(dropout)
 

@@ -157,7 +157,7 @@ def test_stemgen_computes_what_theirs_does() -> None:
         head = f"output_layer.output_fc.{level}"
         expected = h @ theirs[f"{head}.weight"].T + theirs[f"{head}.bias"]
         ours = model(x, y.masked_fill(hidden, config.mask), INSTRUMENT)[:, :, level]
-        torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_offline_prefix_computes_what_theirs_does() -> None:
@@ -178,4 +178,4 @@ def test_offline_prefix_computes_what_theirs_does() -> None:
     for level in range(4):
         head = f"decoder.to_logits.out_heads.{level}"
         expected = (h @ theirs[f"{head}.weight"].T + theirs[f"{head}.bias"])[:, :9, 19:]
-        torch.testing.assert_close(ours[:, :9, level], expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours[:, :9, level], expected, atol=1e-5, rtol=1e-5)
