@@ -71,7 +71,9 @@ def main(argv: list[str]) -> int:
     place = machine.Machine(args.devices, args.nodes, args.strategy, args.accelerator, args.wandb)
     try:
         runs.train(config, args.data, args.out, args.resume, not args.quiet, place, listeners(args))
-    except FloatingPointError as error:  # the run has gone astray: nobody's misuse, and a traceback helps nobody
+    except (
+        FloatingPointError
+    ) as error:  # the run has gone astray: nobody's misuse, and a traceback helps nobody
         print(f"bandmate train: {error}", file=sys.stderr)
         return 1
     return 0
@@ -106,15 +108,10 @@ def set_up(threads: int) -> None:
 
 def listeners(args: Arguments) -> tuple[Any, ...]:
     """What lets a model be heard while it is trained."""
-    return ()
+    from bandmate.train.runs import find_codec
+    from bandmate.train.samples import Samples
 
-
-def load_codec(name: str) -> Any:
-    """The codec of a run's folder or of a bundle."""
-    from bandmate.checkpoint import load_bundle
-    from bandmate.train import runs
-
-    return runs.load_codec(Path(name)) if (Path(name) / "last.ckpt").exists() else load_bundle(name).codec
+    return (Samples(find_codec(args.codec) if args.codec else None),)
 
 
 def bundle(args: Arguments) -> int:
@@ -124,6 +121,6 @@ def bundle(args: Arguments) -> int:
 
     sampling = {"temperature": 1.0, "top_k": 200, "guidance": 1.5}
     model = runs.load_model(args.lm, args.average)
-    runs.bundle(load_codec(args.codec), model, args.out, sampling, {})
+    runs.bundle(runs.find_codec(args.codec), model, args.out, sampling, {})
     print(f"{args.out} can be given to --model")
     return 0

@@ -214,6 +214,15 @@ class CodecTraining(Training):
         self.log("discriminator", loss, prog_bar=True)
         return 0.05 * adversarial_loss(fake) + 0.2 * feature_matching_loss(real, fake)
 
+    def samples(self, codec: Any) -> dict[str, Tensor]:
+        """Two crops and what comes back through the codes, once there are codes."""
+        if not self.fitted:
+            return {}
+        audio = self.crops.draw(2, self.config.seed, 0, 3).to(self.device)
+        back = self.codec.decode(self.codec.encode(audio))
+        pairs = {"true": audio, "coded": back}
+        return {f"crop{i}/{name}": row for name, rows in pairs.items() for i, row in enumerate(rows)}
+
     @torch.no_grad()
     def fit_codebooks(self) -> None:
         """Residual k-means on fresh crops; the encoder is final from here on."""

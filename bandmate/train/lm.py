@@ -2,24 +2,27 @@
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bandmate.data.tokens import Example, TokenStore
+from bandmate.generate import generate
 from bandmate.model.duet import Duet
 from bandmate.model.duet_network import DuetConfig, Visibility
+from bandmate.model.sampling import Sampler
 from bandmate.model.teacher import cross_entropy, horizons, window_inputs
+from bandmate.spec import StreamSpec
 from bandmate.train.language import LanguageConfig, LanguageTraining
-from bandmate.train.loop import cosine_with_warmup, split_parameters
+from bandmate.train.loop import split_parameters
 from bandmate.train.optimizers import Together
 
 
 @dataclasses.dataclass(frozen=True)
 class DuetTrainConfig(LanguageConfig):
-    """Every ``1 / long_share``-th batch has half as many windows, twice as long; the rate falls to 1/20 of its peak.
+    """Every ``1 / long_share``-th batch has half as many windows, twice as long.
 
     The last group says how the played history is spoilt, so that the model cannot live by it alone.
     """
@@ -117,9 +120,6 @@ class DuetTraining(LanguageTraining):
         adam = torch.optim.AdamW(others, c.rate, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
         return Together(muon, adam)
 
-    def rate_at(self, step: int) -> float:
-        return self.config.rate * cosine_with_warmup(step, self.config.steps)
-
     def draw_part(self, step: int, part: int) -> Batch:
         c = self.config
         rng = np.random.default_rng([c.seed, step] if c.parts == 1 else [c.seed, step, part])
@@ -162,6 +162,11 @@ class DuetTraining(LanguageTraining):
             if t_f == 50:
                 self.log_mean("valid/deaf", (self._nats(examples, horizon, True) - own)[0])
                 self.log_levels("valid", own)
+
+    def perform(self, windows: list[Example]) -> Tensor:
+        inputs: Any = window_inputs(windows, self.model.pad)
+        x, _, instrument, _ = (part.to(self.device) for part in inputs)
+        return generate(self.best, x, StreamSpec(-20, 5), Sampler(), instrument, self.config.frames)
 
     def _nats(self, examples: list[Example], horizon: Tensor, deaf: bool) -> Tensor:
         x, codes, instrument, previous = (t.to(self.device) for t in window_inputs(examples, self.model.pad))

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
-from bandmate.train.machine import Machine, is_sharded, loggers, shard, strategy
+from bandmate.train.flops import Meter
+from bandmate.train.machine import Machine, is_sharded, loggers, reshard, shard, strategy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Training(L.LightningModule):
     loop: LoopConfig
     config: Any  # what a run's folder remembers
     product = "model"
+    shards = False  # whether fsdp may cut the product
     all_parameters_used = True  # False: some get no gradient in some steps, as before discriminators begin
 
     def __init__(self) -> None:
@@ -78,6 +80,10 @@ class Training(L.LightningModule):
     def draw_part(self, step: int, part: int) -> Any:
         """One part of a step's batch, as a pure function of (seed, step, part)."""
         return self.draw(step)
+
+    def samples(self, codec: Any) -> dict[str, Tensor]:
+        """Something to hear: name -> audio [S] at 32 kHz. ``codec`` (perhaps None) decodes what models play."""
+        return {}
 
     @property
     def step(self) -> int:
@@ -122,6 +128,10 @@ class Training(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.average is not None and self.step_is_whole:
             self.average.update_parameters(getattr(self, self.product))
+
+    def on_validation_end(self) -> None:
+        if self.device_mesh is not None:
+            reshard(self)
 
     def train_dataloader(self) -> DataLoader:
         start = self.current_epoch * self.loop.steps_per_epoch
@@ -204,6 +214,14 @@ def latest_checkpoint(run_dir: Path) -> ModelCheckpoint:
     )  # fmt: skip
 
 
+def keep_others_runs(run_dir: Path, resume: bool, machine: Machine) -> None:
+    """ValueError for a folder that holds a run which is not to be resumed."""
+    if (run_dir / "last.ckpt").exists() and not resume and machine.is_first:
+        raise ValueError(
+            f"{run_dir} already holds a run: add --resume to go on with it, or choose another folder"
+        )
+
+
 def fit(
     module: Training,
     run_dir: Path,
@@ -215,14 +233,14 @@ def fit(
     """Train to the last step, saving to ``run_dir/last.ckpt`` after every epoch; ``resume`` goes on from there."""
     machine = machine or Machine()
     last = Path(run_dir) / "last.ckpt"
-    if last.exists() and not resume and machine.is_first:
-        raise ValueError(
-            f"{run_dir} already holds a run: add --resume to go on with it, or choose another folder"
-        )
+    keep_others_runs(run_dir, resume, machine)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # It warns of its own deprecations, of a run folder that exists (a resumed one does) and of few data workers.
+        # Lightning warns of its own deprecations, of a run folder that exists (a resumed one does), of few data workers;
+        # torch of views that nobody writes to, and of what its compiler looks at.
         warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
+        warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
         trainer = make_trainer(module, Path(run_dir), progress, machine, callbacks)
         trainer.fit(module, ckpt_path=str(last) if resume and last.exists() else None, weights_only=False)
 
@@ -232,7 +250,7 @@ def make_trainer(
 ) -> L.Trainer:
     """Lightning's trainer with our habits; each resume logs into a new version folder, the old ones stay."""
     loop = module.loop
-    machine.check(loop.parts, module.automatic_optimization)
+    machine.check(loop.parts, module.automatic_optimization, module.shards)
     own_parts = loop.parts // machine.processes
     return L.Trainer(
         max_epochs=-(-loop.steps // loop.steps_per_epoch),
@@ -243,7 +261,7 @@ def make_trainer(
         strategy=strategy(machine, module.all_parameters_used),
         accumulate_grad_batches=own_parts if module.automatic_optimization else 1,
         logger=loggers(machine, run_dir),
-        callbacks=[latest_checkpoint(run_dir), StopAtNaN(), *callbacks],
+        callbacks=[latest_checkpoint(run_dir), StopAtNaN(), Meter(), *callbacks],
         reload_dataloaders_every_n_epochs=1,
         check_val_every_n_epoch=loop.validate_every,
         num_sanity_val_steps=0,

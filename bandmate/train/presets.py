@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from bandmate.configs import duet_small, duet_tiny, spectral_small, spectral_tiny
+from bandmate.codec.adversaries import AdversaryConfig
+from bandmate.configs import dac, dac_tiny, duet_small, duet_tiny, spectral_small, spectral_tiny
 from bandmate.perceive.coherence import CoherenceConfig
 from bandmate.train.codec import CodecTrainConfig
 from bandmate.train.coherence import CoherenceTrainConfig
+from bandmate.train.dac import DacTrainConfig
 from bandmate.train.lm import DuetTrainConfig
+from bandmate.train.paper_presets import PAPER
 from bandmate.train.spectra import SpectraConfig
 
 
@@ -36,6 +39,19 @@ def codec_tiny() -> CodecTrainConfig:
     )  # fmt: skip
 
 
+def dac_run() -> DacTrainConfig:
+    """The paper's codec, by Descript's settings: 400 000 steps, as the name of the released weights has it."""
+    return DacTrainConfig(codec=dac())
+
+
+def dac_tiny_run() -> DacTrainConfig:
+    """For tests: codec and discriminators, some seconds."""
+    return DacTrainConfig(
+        codec=dac_tiny(), adversaries=AdversaryConfig((2, 3), (512, 256), 2), steps=24, steps_per_epoch=8,
+        batch=2, frames=8, rate=2e-3, decay=0.999, log_every=1, validation_batches=2,
+    )  # fmt: skip
+
+
 def duet_cpu() -> DuetTrainConfig:
     """What two cores can do in an hour and more."""
     return DuetTrainConfig(model=duet_small(), steps=6000)
@@ -43,15 +59,13 @@ def duet_cpu() -> DuetTrainConfig:
 
 def duet_gpu() -> DuetTrainConfig:
     """For 10 minutes of one large GPU."""
-    return DuetTrainConfig(
-        model=duet_small(), steps=20_000, batch=64, steps_per_epoch=500, validate_every=2
-    )
+    return DuetTrainConfig(model=duet_small(), steps=20_000, batch=64, steps_per_epoch=500, validate_every=2)
 
 
 def duet_tiny_run() -> DuetTrainConfig:
-    """For tests: a few steps on short windows."""
+    """For tests: some seconds on short windows."""
     return DuetTrainConfig(
-        model=duet_tiny(), steps=6, batch=2, frames=40, steps_per_epoch=3, validate_every=1,
+        model=duet_tiny(), steps=40, warmup=4, batch=8, frames=40, steps_per_epoch=10, validate_every=1,
         precision="32-true", log_every=1,
     )  # fmt: skip
 
@@ -75,8 +89,14 @@ def coherence_tiny() -> CoherenceTrainConfig:
     )  # fmt: skip
 
 
-CODEC: dict[str, Callable[[], Any]] = {"cpu": codec_cpu, "gpu": codec_gpu, "tiny": codec_tiny}
-LM: dict[str, Callable[[], Any]] = {"cpu": duet_cpu, "gpu": duet_gpu, "tiny": duet_tiny_run}
+CODEC: dict[str, Callable[[], Any]] = {
+    "cpu": codec_cpu,
+    "gpu": codec_gpu,
+    "tiny": codec_tiny,
+    "dac": dac_run,
+    "dac-tiny": dac_tiny_run,
+}
+LM: dict[str, Callable[[], Any]] = {"cpu": duet_cpu, "gpu": duet_gpu, "tiny": duet_tiny_run, **PAPER}
 
 COHERENCE: dict[str, Callable[[], Any]] = {
     "cpu": coherence_cpu,

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import torch
 import yaml
 
-from bandmate.checkpoint import plain, save_bundle
+from bandmate.checkpoint import load_bundle, plain, save_bundle
 from bandmate.configs import CODEC_KINDS, MODEL_KINDS, build
-from bandmate.train.loop import fit
+from bandmate.train.loop import fit, keep_others_runs
 from bandmate.train.machine import Machine
 
 PARTS = {"codec": CODEC_KINDS, "model": MODEL_KINDS}  # sections of a config that describe a module
@@ -47,9 +47,13 @@ def train(
     callbacks: tuple[Any, ...] = (),
 ) -> None:
     """Trains (or goes on training) whatever ``config.build(data)`` gives, in a folder that remembers the config."""
+    machine = machine or Machine()
+    keep_others_runs(run_dir, resume, machine)
     torch.manual_seed(config.seed)
     module = config.build(data)
-    fit(module, remember(module.config, run_dir), resume, progress, machine, callbacks)
+    if machine.is_first:
+        remember(module.config, run_dir)
+    fit(module, run_dir, resume, progress, machine, callbacks)
 
 
 def remember(config: Any, run_dir: Path) -> Path:
@@ -58,7 +62,9 @@ def remember(config: Any, run_dir: Path) -> Path:
     settings = dataclasses.asdict(config)
     for part, kinds in PARTS.items():
         if part in settings:
-            kind = next((name for name, (made, _) in kinds.items() if made is type(getattr(config, part))), None)
+            kind = next(
+                (name for name, (made, _) in kinds.items() if made is type(getattr(config, part))), None
+            )
             settings[part] = ({"kind": kind} if kind else {}) | settings[part]
     plain_data = yaml.safe_load(yaml.safe_dump(listed(settings)))
     (run_dir / "config.yaml").write_text(yaml.safe_dump(plain_data, sort_keys=False), encoding="utf-8")
@@ -70,6 +76,11 @@ def listed(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: listed(part) for key, part in value.items()}
     return [listed(part) for part in value] if isinstance(value, tuple | list) else value
+
+
+def find_codec(name: str) -> Any:
+    """The codec of a run's folder, or of a bundle by name or path."""
+    return load_codec(Path(name)) if (Path(name) / "last.ckpt").exists() else load_bundle(name).codec
 
 
 def load_codec(run_dir: Path, average: bool = False) -> Any:
@@ -105,14 +116,14 @@ def read_run(run_dir: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")), state
 
 
-def bundle(
-    codec: Any, model: Any, out: Path, sampling: dict[str, Any], about: dict[str, Any]
-) -> None:
+def bundle(codec: Any, model: Any, out: Path, sampling: dict[str, Any], about: dict[str, Any]) -> None:
     """A playable bundle. The codec's decoder may be newer than the codes the model was trained on."""
     for name in ("levels", "codes"):
         ours, theirs = getattr(model.config, name), getattr(codec, name)
         if ours != theirs:
-            raise ValueError(f"the model was made for {ours} {name}, the codec has {theirs}: they are no pair")
+            raise ValueError(
+                f"the model was made for {ours} {name}, the codec has {theirs}: they are no pair"
+            )
     save_bundle(out, codec, model, sampling, about)
 
 

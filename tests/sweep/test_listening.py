@@ -1,5 +1,7 @@
 """The listening gap: against the model's own forward pass, and on a model that is known to listen."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from bandmate.checkpoint import Bundle
 from bandmate.data.tokens import TokenStore
 from bandmate.model.duet_network import Visibility
+from bandmate.model.teacher import cross_entropy, horizons, window_inputs
 from bandmate.sweep.figures import listening_figure
 from bandmate.sweep.listening import (
     ListeningConfig,
@@ -20,7 +23,6 @@ from bandmate.sweep.listening import (
     nats,
     report,
 )
-from bandmate.model.teacher import cross_entropy, horizons, window_inputs
 
 CONFIG = ListeningConfig(t_f=(-0.4, 0.0, 0.4), k=(0.02, 0.2), windows=2, frames=100, pre=10, batch=3)
 
@@ -116,3 +118,8 @@ def test_what_does_not_fit_is_told(bundle: Bundle, store: Path) -> None:
     tokens.config = type(tokens.config)(codes=7)
     with pytest.raises(ValueError, match="7 codes per level, the model 32"):
         measure(bundle.model, tokens, CONFIG)
+
+
+def test_measuring_needs_no_training_packages() -> None:
+    code = "import sys, bandmate.sweep.listening; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,6 +11,7 @@ from bandmate.configs import spectral_tiny
 from bandmate.data.stems import Stem, Track
 from bandmate.data.tokens import write_store
 from bandmate.train.encode import Encoders
+from tests.train.code_store import write_code_store
 
 SECONDS = 12
 
@@ -49,3 +50,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )  # fmt: skip
     assert not failed
     return folder
+
+
+@pytest.fixture(scope="session")
+def code_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_code_store(tmp_path_factory.mktemp("code_store"))
+
+
+@pytest.fixture(scope="session")
+def spectral() -> SpectralCodec:
+    """An untrained codec with codebooks."""
+    torch.manual_seed(0)
+    codec = SpectralCodec(spectral_tiny()).eval()
+    codec.quantizer.codebook.normal_()
+    return codec

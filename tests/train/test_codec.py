@@ -59,8 +59,10 @@ def test_encoder_and_codebooks_stand_still_after_the_fit(rendered: Path) -> None
 
 
 def test_a_run_is_not_overwritten(finished: Path, rendered: Path) -> None:
+    settings = (finished / "config.yaml").read_bytes()
     with pytest.raises(ValueError, match="--resume"):
-        runs.train(presets.codec_tiny(), rendered, finished, resume=False, progress=False)
+        runs.train(dataclasses.replace(presets.codec_tiny(), seed=9), rendered, finished, False, False)
+    assert (finished / "config.yaml").read_bytes() == settings
 
 
 def test_crops_are_a_pure_function_of_their_key(rendered: Path) -> None:

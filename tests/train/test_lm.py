@@ -15,6 +15,7 @@ from bandmate.model.tokens import to_columns
 from bandmate.spec import StreamSpec
 from bandmate.train import presets, runs
 from bandmate.train.lm import DuetTraining, draw_layout, draw_visibility, spoil_history
+from tests.train.golden import logged
 
 
 @pytest.mark.parametrize(("t_f", "k"), [(-50, 1), (-3, 4), (0, 5), (7, 3)])
@@ -77,16 +78,19 @@ def test_batches_are_a_pure_function_of_seed_and_step(store: Path) -> None:
 
 
 def test_a_run_cut_in_two_ends_with_the_weights_of_one_in_one_piece(store: Path, tmp_path: Path) -> None:
-    config = presets.duet_tiny_run()
+    config = dataclasses.replace(presets.duet_tiny_run(), steps=6, batch=2, steps_per_epoch=3)
     runs.train(config, store, tmp_path / "whole", resume=False, progress=False)
     torch.manual_seed(config.seed)
     half = DuetTraining(config, store)
     half.loop = dataclasses.replace(half.loop, steps=3)
     runs.fit(half, runs.remember(config, tmp_path / "cut"), progress=False)
     runs.train(config, store, tmp_path / "cut", resume=True, progress=False)
+    losses = [logged(tmp_path / name, "train/loss") for name in ("whole", "cut")]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
     whole, cut = runs.load_model(tmp_path / "whole"), runs.load_model(tmp_path / "cut")
     for name, value in whole.state_dict().items():
-        torch.testing.assert_close(cut.state_dict()[name], value, msg=name, rtol=1e-5, atol=1e-6)
+        # Muon makes steps of full size of gradients that are hardly more than rounding.
+        torch.testing.assert_close(cut.state_dict()[name], value, msg=name, rtol=1e-3, atol=3e-4)
 
 
 @pytest.mark.slow
