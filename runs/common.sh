@@ -8,6 +8,12 @@ render_songs() {
     "$bandmate" prepare midi --out "$work/rendered" --renditions "$renditions" --seconds "$seconds" ${songs:+--data "$songs"}
 }
 
+# Generated band music beside the songs that people wrote: see docs/data.md.
+render_band() {
+    "$bandmate" prepare band --out "$work/band" --songs "$band_songs"
+    "$bandmate" prepare midi --data "$work/band" --out "$work/rendered" --renditions 1 --seconds "$seconds"
+}
+
 train_codec() {
     "$bandmate" train codec --data "$work/rendered/train" --out "$work/codec" --preset "$preset" --resume
 }

@@ -4,8 +4,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 . runs/common.sh
-renditions=3 preset=cpu
+renditions=3 preset=cpu band_songs=300
 render_songs
+render_band
 train_codec
 encode_songs
 train_duet

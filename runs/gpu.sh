@@ -5,8 +5,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 . runs/common.sh
-renditions=8 preset=gpu
+renditions=8 preset=gpu band_songs=1000
 render_songs
+render_band
 train_codec
 encode_songs
 train_duet

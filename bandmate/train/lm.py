@@ -15,6 +15,7 @@ from bandmate.model.duet_network import DuetConfig, Visibility
 from bandmate.model.sampling import Sampler
 from bandmate.model.teacher import cross_entropy, horizons, window_inputs
 from bandmate.spec import StreamSpec
+from bandmate.train.augment import OFF, AugmentConfig, augment
 from bandmate.train.language import LanguageConfig, LanguageTraining
 from bandmate.train.loop import split_parameters
 from bandmate.train.optimizers import Together
@@ -36,6 +37,7 @@ class DuetTrainConfig(LanguageConfig):
     listen_share: float = 0.5
     deaf_share: float = 0.15
     input_gain_db: float = 2.0
+    augment: AugmentConfig = OFF
     hidden_history: float = 0.3
     hidden_spans: float = 0.4
     noisy_tokens: float = 0.04
@@ -131,6 +133,8 @@ class DuetTraining(LanguageTraining):
         ]
         x, codes, instrument, previous = window_inputs(examples, self.model.pad)
         if x.dtype == torch.uint8:  # levels in half dB
+            if c.augment != OFF:
+                x = torch.from_numpy(np.stack([augment(row, rng, c.augment) for row in x.numpy()]))
             gain = torch.from_numpy(rng.normal(0, c.input_gain_db * 2, (len(x), 1, 1))).float()
             x = (x.float() + gain).round().clamp(0, 255).to(torch.uint8)
         horizon = [self._horizon(rng, layout) for _ in examples]

@@ -6,6 +6,7 @@ from typing import Any
 from bandmate.codec.adversaries import AdversaryConfig
 from bandmate.configs import dac, dac_tiny, duet_small, duet_tiny, spectral_small, spectral_tiny
 from bandmate.perceive.coherence import CoherenceConfig
+from bandmate.train.augment import AugmentConfig
 from bandmate.train.codec import CodecTrainConfig
 from bandmate.train.coherence import CoherenceTrainConfig
 from bandmate.train.dac import DacTrainConfig
@@ -15,8 +16,8 @@ from bandmate.train.spectra import SpectraConfig
 
 
 def codec_cpu() -> CodecTrainConfig:
-    """What two cores can do in about an hour. No adversarial stage: it has not been tried on real data yet."""
-    return CodecTrainConfig(spectral_small(), noise_steps=3000, decoder_steps=4000, adversarial_steps=0)
+    """What two cores can do in about two hours. No adversarial stage: it has not been tried on real data yet."""
+    return CodecTrainConfig(spectral_small(), noise_steps=6000, decoder_steps=3500, adversarial_steps=0)
 
 
 def codec_gpu() -> CodecTrainConfig:
@@ -53,8 +54,9 @@ def dac_tiny_run() -> DacTrainConfig:
 
 
 def duet_cpu() -> DuetTrainConfig:
-    """What two cores can do in an hour and more."""
-    return DuetTrainConfig(model=duet_small(), steps=6000)
+    """What two cores can do in two hours. The input goes through other equipment now and then: a light hand."""
+    light = AugmentConfig(equaliser=0.25, room=0.15, noise=0.15, drive=0.1, bandwidth=0.1)
+    return DuetTrainConfig(model=duet_small(), steps=6000, hidden_history=0.4, deaf_share=0.1, augment=light)
 
 
 def duet_gpu() -> DuetTrainConfig:
