@@ -10,8 +10,8 @@ VENV = .venv
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 
-# Debian packages: the SoundFonts that the tests render with, and MMA, which arranges generated songs.
-PACKAGES = timgm6mb-soundfont fluidr3mono-gm-soundfont mma
+# Debian packages: the SoundFonts that the tests render with, MMA, which arranges generated songs, and a browser.
+PACKAGES = timgm6mb-soundfont fluidr3mono-gm-soundfont mma chromium
 
 DEMO_CLIP = bandmate/assets/demo/demo.flac
 DEMO_FLAGS = --instrument Bass --seed 0

@@ -20,6 +20,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "train": ("train a codec or a model, or bundle the two", "bandmate.commands.train:main"),
     "generate": ("play along with clips of unseen songs, many at a time", "bandmate.commands.generate:main"),
     "evaluate": ("measure a model on unseen songs", "bandmate.commands.evaluate:main"),
+    "study": ("listening pages, their answers, their statistics", "bandmate.commands.study:main"),
+    "sweep": ("measure a grid of (t_f, k); its figures, its page", "bandmate.commands.sweep:main"),
     "models": ("list the models, fetch published weights", "bandmate.commands.models:main"),
 }
 

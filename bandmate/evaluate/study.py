@@ -42,7 +42,9 @@ def check(answers: Sequence[Judged], systems: int) -> None:
         if each.choice not in PREFERRED:
             raise ValueError(f"a choice is one of {', '.join(PREFERRED)}, not {each.choice!r}")
         if each.a == each.b or not (0 <= each.a < systems and 0 <= each.b < systems):
-            raise ValueError(f"a trial has two different ones of {systems} systems, not {each.a} and {each.b}")
+            raise ValueError(
+                f"a trial has two different ones of {systems} systems, not {each.a} and {each.b}"
+            )
 
 
 def counts(answers: Sequence[Judged], systems: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

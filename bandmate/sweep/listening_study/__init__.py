@@ -1,0 +1,1 @@
+"""The listening study (paper A.6): pages of blind pairs, their answers, their statistics."""
