@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
+from torch.nn import functional as F
 
 from bandmate.data.windows import valid_starts
 from bandmate.instruments import PERCUSSIVE
@@ -21,6 +22,7 @@ from bandmate.perceive.two_windows import BANDS, FRAMES, SPARE, joined
 from bandmate.train.spectra import LOWEST_DB, STEP_DB
 
 WRONG = ("shifted", "elsewhere", "transposed")  # kinds of stems of the same song that do not belong
+STRETCH = 1.25  # windows are played up to so much faster or slower
 UNLIKE_DB = 3.0  # mean difference below which a wrong stem cannot be told from the true one
 
 
@@ -41,7 +43,7 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True)
 class Place:
-    """One window: a track's mixture and stem rows, where it begins, and where the wrong ones begin."""
+    """One window: a track's mixture and stem rows, where it and where the wrong ones begin, how long all are."""
 
     track: int
     mixture: int
@@ -49,6 +51,7 @@ class Place:
     start: int
     shifted: int
     elsewhere: int
+    span: int = FRAMES  # frames that are brought to the length of a chunk: other than FRAMES, another tempo
 
 
 @dataclass(frozen=True)
@@ -112,34 +115,40 @@ class PairStore:
         group = torch.tensor([instrument for _, instrument in found])
         return Pairs(mix, stem, wrong.transpose(0, 1), harmonic.T, percussive.T, group)
 
-    def places(self, instrument: int, count: int, rng: np.random.Generator) -> list[Place]:
-        """At most ``count`` windows in which a stem of the class and its mixture sound, each of another song."""
+    def places(
+        self, instrument: int, count: int, rng: np.random.Generator, stretch: float = 1.0
+    ) -> list[Place]:
+        """At most ``count`` windows in which a stem of the class and its mixture sound, each of another song.
+
+        stretch: by how much at most they are longer or shorter than a chunk, as a factor.
+        """
         songs = sorted(self.classes[instrument])
         found = []
         for song in rng.permutation(songs):
             tracks = self.classes[instrument][str(song)]
-            place = self.place(int(rng.choice(tracks)), instrument, rng)
+            span = even(FRAMES * stretch ** rng.uniform(-1, 1))
+            place = self.place(int(rng.choice(tracks)), instrument, span, rng)
             if place is not None:
                 found.append(place)
             if len(found) == count:
                 break
         return found
 
-    def place(self, track: int, instrument: int, rng: np.random.Generator) -> Place | None:
+    def place(self, track: int, instrument: int, span: int, rng: np.random.Generator) -> Place | None:
         """A window of a track, or None where the two hardly sound together."""
         entry = self.entries[track]
         mixture, stem = entry.pairs[instrument][rng.integers(len(entry.pairs[instrument]))]
         with safe_open(entry.path, "numpy") as file:
             active = file.get_tensor("active").astype(bool)
-        starts = valid_starts(active[mixture], active[stem], FRAMES)
+        starts = valid_starts(active[mixture], active[stem], span)
         if not starts.size:
             return None
         start = even(rng.choice(starts))
-        last = active.shape[1] - FRAMES
+        last = active.shape[1] - span
         shifted = start + even(rng.choice([-1, 1]) * draw_shift(rng) * (entry.beat or 25.0))
-        sounding = valid_starts(active[stem], active[stem], FRAMES)
+        sounding = valid_starts(active[stem], active[stem], span)
         elsewhere = draw_elsewhere(start, 4 * (entry.beat or 25.0), sounding, rng)
-        return Place(track, mixture, stem, start, reflect(shifted, start, last), elsewhere)
+        return Place(track, mixture, stem, start, reflect(shifted, start, last), elsewhere, span)
 
     def cut(
         self, place: Place, instrument: int, rng: np.random.Generator, disguised: bool
@@ -148,10 +157,11 @@ class PairStore:
         spread = int(rng.integers(-3, 4)) if disguised else 0  # whole semitones of both sides
         step = int(rng.choice([1, 1, 2, 3]) * rng.choice([-1, 1])) if disguised else int(rng.choice([-1, 1]))
         with safe_open(self.entries[place.track].path, "numpy") as file:
-            mix = window(file, place.mixture, place.start)
-            stem = window(file, place.stem, place.start)
-            shifted = window(file, place.stem, place.shifted)
-            elsewhere = window(file, place.stem, place.elsewhere)
+            mix = window(file, place.mixture, place.start, place.span)
+            stem, shifted, elsewhere = (
+                window(file, place.stem, start, place.span)
+                for start in (place.start, place.shifted, place.elsewhere)
+            )
         plain = joined(*stem)
         wrong = [(joined(*part, moved=0), part, 0) for part in (shifted, elsewhere)]
         wrong.append((joined(*stem, moved=step), stem, step))
@@ -198,11 +208,17 @@ def reflect(place: int, start: int, last: int) -> int:
 Levels = tuple[Tensor, Tensor]
 
 
-def window(file: Any, row: int, start: int) -> Levels:
-    """dB of 5 s of one sound: tones [76, 125], strokes [64, 250]."""
-    tones = file.get_slice("tones")[row : row + 1, :, start // 2 : start // 2 + FRAMES // 2][0]
-    strokes = file.get_slice("strokes")[row : row + 1, :, start : start + FRAMES][0]
-    return decoded(tones), decoded(strokes)
+def window(file: Any, row: int, start: int, span: int = FRAMES) -> Levels:
+    """dB of ``span`` frames of one sound, brought to 5 s: tones [76, 125], strokes [64, 250]."""
+    tones = file.get_slice("tones")[row : row + 1, :, start // 2 : (start + span) // 2]
+    strokes = file.get_slice("strokes")[row : row + 1, :, start : start + span]
+    levels = decoded(tones), decoded(strokes)
+    if span != FRAMES:
+        levels = (
+            F.interpolate(levels[0], FRAMES // 2, mode="linear"),
+            F.interpolate(levels[1], FRAMES, mode="linear"),
+        )
+    return levels[0][0], levels[1][0]
 
 
 def decoded(level: NDArray[np.uint8]) -> Tensor:
@@ -242,9 +258,9 @@ def rough(level: Tensor, rng: np.random.Generator) -> Tensor:
         floor = top - float(rng.uniform(35, 75))
         level = torch.logaddexp(level * 0.23, noise(level, rng) * 0.23 + floor * 0.23) / 0.23  # powers add
     if rng.random() < 0.2:
-        level = torch.nn.functional.avg_pool1d(level[None], 3, 1, 1)[0]
+        level = F.avg_pool1d(level[None], 3, 1, 1)[0]
     if rng.random() < 0.1:
-        level = torch.nn.functional.avg_pool1d(level.T[None], 3, 1, 1)[0].T
+        level = F.avg_pool1d(level.T[None], 3, 1, 1)[0].T
     if rng.random() < 0.3:
         level = level + noise(level, rng)
     if rng.random() < 0.3:
