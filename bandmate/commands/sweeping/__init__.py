@@ -1,0 +1,1 @@
+"""What ``bandmate sweep`` does, one file each."""

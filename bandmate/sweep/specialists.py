@@ -1,0 +1,86 @@
+"""One model per point, as in the paper: found in a folder, or trained into it from the paper's presets."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bandmate.configs import preset
+from bandmate.sweep.grid import Point
+
+SAMPLING = {"temperature": 1.0, "top_k": 200, "guidance": 1.0}  # paper A.5
+
+
+@dataclass(frozen=True)
+class Training:
+    """data: a prepared store; codec: the bundle or run whose codes it holds.
+
+    presets: for k = 1 frame and for larger k. settings: FIELD=VALUE over them.
+    """
+
+    data: Path
+    codec: str
+    presets: tuple[str, str] = ("decoder", "prefix-decoder")
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Specialists:
+    """A folder with a bundle for each point, named as the point is; made there where ``training`` says how."""
+
+    folder: Path
+    training: Training | None = None
+
+    def model(self, point: Point) -> str:
+        """Path of the point's bundle. FileNotFoundError when there is none and none is to be trained."""
+        if point.model:
+            return point.model
+        assert point.spec is not None
+        own = self.folder / Point(point.spec).name
+        if not (own / "config.yaml").is_file():
+            if self.training is None:
+                raise FileNotFoundError(
+                    f"{own} holds no model for {point.spec}: train it by --train, or put a bundle there"
+                )
+            train(own, point, self.training)
+        return str(own)
+
+
+@dataclass(frozen=True)
+class OneModel:
+    """The same bundle at every point."""
+
+    name: str
+
+    def model(self, point: Point) -> str:
+        return point.model or self.name
+
+
+def train(folder: Path, point: Point, training: Training) -> None:
+    """Trains, or goes on training, in <folder>.run, and bundles the model with the codec in ``folder``."""
+    from bandmate.train import runs
+
+    run = folder.with_name(folder.name + ".run")
+    config = config_of(point, training)
+    codec = runs.find_codec(training.codec)
+    try:
+        runs.train(config, training.data, run, resume=True, progress=False)
+    except FloatingPointError as error:
+        raise ValueError(f"the training of {folder.name} went astray: {error}") from None
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    runs.bundle(codec, runs.load_model(run), part, SAMPLING, {})
+    part.rename(folder)
+
+
+def config_of(point: Point, training: Training) -> Any:
+    """The preset for the point's k, made for its t_f and k, and with the settings. ValueError for wrong names."""
+    try:
+        from bandmate.train import presets, runs
+    except ModuleNotFoundError as missing:
+        raise ValueError(f"{missing.name} is not installed: pip install 'bandmate[train]'") from None
+    assert point.spec is not None
+    k = point.spec.k
+    config = preset(presets.LM, training.presets[k > 1])
+    own = [f"model.t_f={point.spec.t_f}", *([f"model.k={k}"] if k > 1 else [])]
+    return runs.override(config, [*own, *training.settings])
