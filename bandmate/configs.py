@@ -45,12 +45,12 @@ def dac_tiny() -> DacConfig:
 
 def duet_small() -> DuetConfig:
     """The bundled model: 7.1 M parameters."""
-    return DuetConfig()
+    return DuetConfig(recall=True)
 
 
 def duet_tiny() -> DuetConfig:
     """For tests: the same parts over the codes of ``spectral_tiny``."""
-    return DuetConfig(width=32, layers=2, heads=4, kv_heads=2, hidden=48, window=32, codes=32)
+    return DuetConfig(width=32, layers=2, heads=4, kv_heads=2, hidden=48, window=32, codes=32, recall=True)
 
 
 def decoder() -> DecoderConfig:

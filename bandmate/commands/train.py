@@ -30,6 +30,8 @@ class Arguments:
     """A preset of what is trained: cpu, gpu and tiny are there for all; an unknown name lists the others."""
     resume: bool = False
     """Go on with the run in --out, or begin it where there is none."""
+    init: str | None = None
+    """codec, lm: a run's folder or a bundle whose weights a new run begins with, where they fit."""
     set: Annotated[list[str], tyro.conf.arg(metavar="FIELD=VALUE")] = field(default_factory=list)
     """Other values for fields of the preset."""
     t_f: float | None = None
@@ -70,7 +72,9 @@ def main(argv: list[str]) -> int:
     config = config_of(args)
     place = machine.Machine(args.devices, args.nodes, args.strategy, args.accelerator, args.wandb)
     try:
-        runs.train(config, args.data, args.out, args.resume, not args.quiet, place, listeners(args))
+        runs.train(
+            config, args.data, args.out, args.resume, not args.quiet, place, listeners(args), args.init
+        )
     except (
         FloatingPointError
     ) as error:  # the run has gone astray: nobody's misuse, and a traceback helps nobody

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bandmate.model.duet_network import DuetConfig, DuetNetwork
 from bandmate.model.ears import MelEars
+from bandmate.model.recall import Memory
 from bandmate.model.sampling import Sampler, guide
 from bandmate.model.tokens import MISSING
 from bandmate.nn.transformer import attend, rotary_angles
@@ -31,6 +32,7 @@ class DuetState:
     heard_at: Tensor  # [ring] position held by each slot
     played_at: Tensor
     front: Any
+    memory: Memory | None  # what recall needs of the past
     previous: Tensor  # [B, K] the last column, special ids included
     recent: Tensor  # [B, K, K - 1] the columns before it still needed to complete frames, MISSING where not generated
     column: int  # the next column to be played
@@ -101,6 +103,7 @@ class Duet(DuetNetwork):
             heard_at=torch.full((ring,), NEVER, device=device),
             played_at=torch.full((ring,), NEVER, device=device),
             front=self.front.init_state(size),
+            memory=Memory.empty(size, c.width, self.embedding) if self.recall is not None else None,
             previous=torch.full((size, c.levels), self.pad, device=device),
             recent=torch.full((size, c.levels, c.levels - 1), MISSING, device=device),
             column=column,
@@ -122,6 +125,8 @@ class Duet(DuetNetwork):
         visible = (state.heard_at <= positions[:, None]) & (state.heard_at > positions[:, None] - c.window)
         angles = self.angles(positions)
         h, state.front = self.front(x, state.front)
+        if state.memory is not None:
+            state.memory.add(x, h, positions)
         ring = slice(c.sinks + len(state.played_at), None)
         for layer in range(c.layers):
             q, k, v = self.hear_layer(layer, h, angles)
@@ -143,12 +148,14 @@ class Duet(DuetNetwork):
         if sampler.guided and state.rows == state.batch:
             raise ValueError("this player was begun without guidance: pass guided=True to init_state")
         frames = []
-        for _ in range(n):
-            logits = self._step(state.previous[:, :, None], state)[:, 0].float()
+        recalled = self._recalled(state, n)
+        for column in range(n):
+            logits = self._step(state.previous[:, :, None], state, recalled[:, column : column + 1])[
+                :, 0
+            ].float()
             if state.rows > state.batch:
                 logits = guide(logits[: state.batch], logits[state.batch :], sampler.guidance)
-            column = sampler(logits, state.column)
-            frames.append(self._append(column, state))
+            frames.append(self._append(sampler(logits, state.column), state))
         return self._joined(frames, state), state
 
     def skip(self, state: DuetState, n: int) -> tuple[Tensor, DuetState]:
@@ -158,7 +165,7 @@ class Duet(DuetNetwork):
         for done in range(0, n, BLOCK):
             size = min(BLOCK, n - done)
             previous = torch.stack([state.previous] + [unknown] * (size - 1), dim=-1)
-            self._step(previous, state, logits=False)
+            self._step(previous, state, self._recalled(state, size), logits=False)
             frames += [self._append(unknown, state) for _ in range(size)]
         return self._joined(frames, state), state
 
@@ -167,8 +174,16 @@ class Duet(DuetNetwork):
         cos, sin = rotary_angles(positions, self.config.width // self.config.heads)
         return cos.to(self.embedding.dtype), sin.to(self.embedding.dtype)
 
-    def _step(self, previous: Tensor, state: DuetState, logits: bool = True) -> Tensor:
-        """Runs the played tower over the next positions: previous [B, K, n] -> logits [R, n, K, V]."""
+    def _recalled(self, state: DuetState, n: int) -> Tensor:
+        """What the next n columns are handed of the heard frames of now and of a period ago, [R or 1, n, D]."""
+        if self.recall is None or state.memory is None:
+            return self.embedding.new_zeros(1, n, self.config.width)
+        columns = torch.arange(state.column, state.column + n, device=self.embedding.device)
+        told = self.recall(*state.memory.at(columns, state.heard))
+        return torch.cat([told, torch.zeros_like(told)]) if state.rows > state.batch else told
+
+    def _step(self, previous: Tensor, state: DuetState, recalled: Tensor, logits: bool = True) -> Tensor:
+        """Runs the played tower on: previous [B, K, n], recalled [R or 1, n, D] -> logits [R, n, K, V]."""
         c, n, doubled = self.config, previous.shape[2], state.rows // state.batch
         positions = torch.arange(state.column, state.column + n, device=previous.device)
         ring = len(state.played_at)
@@ -176,7 +191,10 @@ class Duet(DuetNetwork):
         state.played_at[slots] = positions
         deaf = torch.arange(state.rows, device=previous.device) >= state.batch
         age = (positions - state.heard).expand(state.rows, -1)
-        y = self.embed_played(previous.repeat(doubled, 1, 1), state.instrument.repeat(doubled), age, deaf)
+        y = (
+            self.embed_played(previous.repeat(doubled, 1, 1), state.instrument.repeat(doubled), age, deaf)
+            + recalled
+        )
         mask = self._step_mask(positions, state).to(y.dtype)
         angles = self.angles(positions)
         first = c.sinks + state.column % ring

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bandmate.model.ears import CodeFront, MelFront
+from bandmate.model.recall import Recall, fetch, likeness_at, novelty, places
 from bandmate.model.tokens import SPECIAL, mask_id, pad_id
 from bandmate.nn.linear import Linear
 from bandmate.nn.transformer import Block, Blocks, Projections, RMSNorm, attend, rotary_angles
@@ -23,7 +24,10 @@ AGE_FEATURES = 32
 
 @dataclasses.dataclass(frozen=True)
 class DuetConfig:
-    """Sizes; ``window`` is how many frames of each stream a position may look back on."""
+    """Sizes; ``window`` is how many frames of each stream a position may look back on.
+
+    recall: whether columns are handed the heard frames of now and of a period ago (:mod:`bandmate.model.recall`).
+    """
 
     width: int = 256
     layers: int = 4
@@ -38,6 +42,7 @@ class DuetConfig:
     ears: Literal["mel", "codes"] = "mel"
     code_latent: int = 64
     dropout: float = 0.0
+    recall: bool = False
 
 
 @dataclasses.dataclass
@@ -63,6 +68,9 @@ class DuetNetwork(nn.Module):
         self.front = (
             MelFront(c.width) if c.ears == "mel" else CodeFront(c.width, c.levels, c.codes, c.code_latent)
         )
+        if c.recall and c.ears != "mel":
+            raise ValueError("recall finds the period of a spectrum: set recall = false to hear codes")
+        self.recall = Recall(c.width) if c.recall else None
         # Nobody reads what the last heard layer would put out: it has keys and values only.
         self.heard = Blocks(
             Block(c.width, c.heads, c.kv_heads, c.hidden, c.dropout) for _ in range(c.layers - 1)
@@ -128,6 +136,8 @@ class DuetNetwork(nn.Module):
         )
         h, _ = self.front(x)
         y = self.embed_played(previous, instrument, columns - view.horizon, view.deaf)
+        if self.recall is not None:
+            y = y + self.recalled(x, h, columns, view)
         for layer, block in enumerate(self.played):
             q, k, v = self.hear_layer(layer, h, x_angles)
             yq, yk, yv = block.attention_in(y, y_angles)
@@ -137,6 +147,14 @@ class DuetNetwork(nn.Module):
             if q is not None:
                 h = self.heard.at(layer).finish(h, attend(q, k, v, x_mask))
         return self.logits(y)
+
+    def recalled(self, x: Tensor, h: Tensor, columns: Tensor, view: Visibility) -> Tensor:
+        """What each column is handed of the frames of now and of a period ago, [B, S, D]."""
+        assert self.recall is not None
+        heard = (view.horizon - view.x_start).clamp(0, x.shape[1])
+        where = places(likeness_at(novelty(x, x[:, :1]), heard), columns - view.x_start, heard)
+        told = self.recall(fetch(h, where.frame), where.score)
+        return torch.where(view.deaf[:, None, None], 0.0, told)
 
     def hear_layer(
         self, layer: int, h: Tensor, angles: tuple[Tensor, Tensor]

@@ -34,7 +34,7 @@ class DuetTrainConfig(LanguageConfig):
     weight_decay: float = 0.05
     level_weights: tuple[float, ...] = (1.0, 0.5, 0.3, 0.2)
     long_share: float = 0.25
-    listen_share: float = 0.5
+    listen_share: float = 0.7
     deaf_share: float = 0.15
     input_gain_db: float = 2.0
     augment: AugmentConfig = OFF
@@ -78,7 +78,7 @@ class Layout(NamedTuple):
 def draw_layout(rng: np.random.Generator, config: DuetTrainConfig, batch: int) -> Layout:
     """One shape for ``batch`` windows, or half as many long ones. ``post`` bounds their t_f."""
     stretch = 2 if rng.random() < config.long_share else 1
-    pre = int(rng.integers(1, config.frames + 1)) if rng.random() < config.listen_share else 0
+    pre = int(rng.integers(1, config.frames * 3 // 2)) if rng.random() < config.listen_share else 0
     post = int(rng.choice([0, 20, 50, 200], p=[0.25, 0.25, 0.25, 0.25]))
     return Layout(config.frames * stretch, pre, post, max(1, batch // stretch))
 
@@ -116,7 +116,7 @@ class DuetTraining(LanguageTraining):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         c = self.config
         matrices, others = split_parameters(
-            self.model, lambda name: name.startswith(("heard", "played", "front"))
+            self.model, lambda name: name.startswith(("heard", "played", "front", "recall"))
         )
         muon = torch.optim.Muon(matrices, c.rate, weight_decay=c.weight_decay, adjust_lr_fn="match_rms_adamw")
         adam = torch.optim.AdamW(others, c.rate, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)

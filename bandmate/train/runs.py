@@ -45,15 +45,36 @@ def train(
     progress: bool,
     machine: Machine | None = None,
     callbacks: tuple[Any, ...] = (),
+    init: str | None = None,
 ) -> None:
-    """Trains (or goes on training) whatever ``config.build(data)`` gives, in a folder that remembers the config."""
+    """Trains (or goes on training) whatever ``config.build(data)`` gives, in a folder that remembers the config.
+
+    init: a run's folder or a bundle, whose weights a new run begins with; see :func:`begin_with`.
+    """
     machine = machine or Machine()
     keep_others_runs(run_dir, resume, machine)
     torch.manual_seed(config.seed)
     module = config.build(data)
+    if init is not None and not (resume and (run_dir / "last.ckpt").exists()):
+        module.say(begin_with(module, init))
     if machine.is_first:
         remember(module.config, run_dir)
     fit(module, run_dir, resume, progress, machine, callbacks)
+
+
+def begin_with(module: Any, init: str) -> str:
+    """Gives the module's product the weights of another run or bundle wherever name and shape agree; says what did."""
+    product = getattr(module, module.product)
+    other = find_codec(init) if module.product == "codec" else find_model(init)
+    own, found = product.state_dict(), other.state_dict()
+    fitting = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
+    if not fitting:
+        raise ValueError(f"{init} has nothing in common with what is to be trained")
+    product.load_state_dict(fitting, strict=False)
+    new = sorted(set(own) - set(fitting))
+    return f"begun with {len(fitting)} of {len(own)} tensors of {init}" + (
+        f"; new: {', '.join(new)}" if new else ""
+    )
 
 
 def remember(config: Any, run_dir: Path) -> Path:
@@ -81,6 +102,11 @@ def listed(value: Any) -> Any:
 def find_codec(name: str) -> Any:
     """The codec of a run's folder, or of a bundle by name or path."""
     return load_codec(Path(name)) if (Path(name) / "last.ckpt").exists() else load_bundle(name).codec
+
+
+def find_model(name: str) -> Any:
+    """The model of a run's folder, or of a bundle by name or path."""
+    return load_model(Path(name)) if (Path(name) / "last.ckpt").exists() else load_bundle(name).model
 
 
 def load_codec(run_dir: Path, average: bool = False) -> Any:

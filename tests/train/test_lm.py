@@ -40,11 +40,11 @@ def test_draws_cover_the_plane() -> None:
     assert max(draw_visibility(rng, 0)[0] for _ in range(300)) == 0
 
 
-def test_a_quarter_of_the_batches_is_long_and_half_listen_first() -> None:
+def test_a_quarter_of_the_batches_is_long_and_most_listen_first() -> None:
     config = presets.duet_cpu()
     layouts = [draw_layout(np.random.default_rng([1, i]), config, config.batch) for i in range(800)]
     assert 0.2 < np.mean([x.frames == 2 * config.frames for x in layouts]) < 0.3
-    assert 0.45 < np.mean([x.pre > 0 for x in layouts]) < 0.55
+    assert 0.65 < np.mean([x.pre > 0 for x in layouts]) < 0.75
     assert all(x.batch * x.frames == config.batch * config.frames for x in layouts)
 
 
@@ -96,7 +96,7 @@ def test_a_run_cut_in_two_ends_with_the_weights_of_one_in_one_piece(store: Path,
 @pytest.mark.slow
 def test_the_model_learns_to_copy_what_it_hears(store: Path) -> None:
     """The gate before any long run: x = y's own codes, a little ahead, must become nearly free at level 1."""
-    size = dataclasses.replace(duet_tiny(), ears="codes", code_latent=8, width=64)
+    size = dataclasses.replace(duet_tiny(), recall=False, ears="codes", code_latent=8, width=64)
     torch.manual_seed(0)
     training = DuetTraining(dataclasses.replace(presets.duet_tiny_run(), model=size, rate=5e-3), store)
     codebook: Any = training.model.front.codebook
