@@ -13,7 +13,7 @@ class SpectrogramDiscriminator(nn.Module):
         super().__init__()
         self.window = window
         self.register_buffer("taper", torch.hann_window(window), persistent=False)
-        shapes = [(2, width, (1, 1)), (width, width, (1, 2)), (width, width, (1, 2)), (width, width, (2, 2))]
+        shapes = [(2, width, (1, 2)), (width, width, (1, 2)), (width, width, (1, 2)), (width, width, (2, 2))]
         self.layers = nn.ModuleList(
             weight_norm(nn.Conv2d(i, o, (3, 7), stride=stride, padding=(1, 3))) for i, o, stride in shapes
         )
@@ -39,7 +39,7 @@ class SpectrogramDiscriminator(nn.Module):
 class MultiResolutionDiscriminator(nn.Module):
     """One discriminator for each window length."""
 
-    def __init__(self, windows: tuple[int, ...] = (512, 1024, 2048), width: int = 24) -> None:
+    def __init__(self, windows: tuple[int, ...] = (512, 1024, 2048), width: int = 16) -> None:
         super().__init__()
         self.parts = nn.ModuleList(SpectrogramDiscriminator(window, width) for window in windows)
 
