@@ -24,7 +24,7 @@ from bandmate.model.paper import wanted_columns
 from bandmate.model.teacher import cell_nats
 from bandmate.model.tokens import to_columns
 from bandmate.train import presets, runs
-from bandmate.train.flops import counter
+from bandmate.train.flops import Counter
 from bandmate.train.loop import clip, cosine_with_warmup, set_rate
 from bandmate.train.paper import PaperTraining
 
@@ -105,12 +105,12 @@ def judge(training: PaperTraining, windows: int = 64) -> float:
 
 def cost(training: PaperTraining) -> float:
     """Operations of a step, in 10^9: mean over a few, because prefixes differ."""
-    with counter() as counted:
+    with Counter() as counted:
         for step in range(8):
             for part in range(training.config.parts):
                 training.loss(training.draw_part(step, part))[0].backward()
     training.model.zero_grad()
-    return counted.get_total_flops() / 8 / 1e9
+    return counted.flops / 8 / 1e9
 
 
 def train(training: PaperTraining, steps: int, rate: float, checks: int) -> list[float]:

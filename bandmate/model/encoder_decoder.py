@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bandmate.model.fused import check_spec
 from bandmate.model.paper import CodeInput, ColumnEmbedding, Heads, PaperConfig, wanted_columns
-from bandmate.model.sampling import Sampler, guide
-from bandmate.model.tape import Tape, joined
+from bandmate.model.sampling import Sampler
+from bandmate.model.tape import Player, Tape, joined
 from bandmate.model.tokens import to_columns
 from bandmate.nn.linear import Linear
 from bandmate.nn.stack import BLOCK, NEVER, Cache, Stack
@@ -40,28 +40,16 @@ class Memory:
     at: Tensor  # [slots] frame held by each
 
 
-@dataclasses.dataclass
-class EncoderDecoderState:
-    """A player in mid-stream; consumed by use. With guidance there is a second set of rows: the same player, deaf."""
+@dataclasses.dataclass(kw_only=True)
+class EncoderDecoderState(Player):
+    """waiting: [B, m, K] frames heard but not yet encoded. previous: [B, K]. closed: the whole input was encoded."""
 
-    instrument: Tensor  # [B]
     encoder: Cache
     decoder: Cache
     memory: Memory
-    tape: Tape
-    waiting: Tensor  # [B, m, K] frames heard but not yet encoded
-    previous: Tensor  # [B, K]
-    heard: int
-    rows: int
-    closed: bool = False  # the whole input was encoded: nothing more can be heard
-
-    @property
-    def column(self) -> int:
-        return self.tape.column
-
-    @property
-    def batch(self) -> int:
-        return len(self.instrument)
+    waiting: Tensor
+    previous: Tensor
+    closed: bool = False  # nothing more can be heard
 
 
 class EncoderDecoder(nn.Module):
@@ -225,13 +213,11 @@ class EncoderDecoder(nn.Module):
         """Emits n columns, one call -> the frames they complete, codes [B, K, m], and the next state."""
         if n > self.config.k and self.config.t_f is not None:
             raise ValueError(f"this model plays chunks of {self.config.k} columns at most, not {n}")
-        if sampler.guided and state.rows == state.batch:
-            raise ValueError("this player was begun without guidance: pass guided=True to init_state")
+        state.check(sampler.guided)
         call, frames = state.column, []
         for _ in range(n):
             logits = self.heads(self._step(state.previous[:, :, None], state, call)[:, -1]).float()
-            if state.rows > state.batch:
-                logits = guide(logits[: state.batch], logits[state.batch :], sampler.guidance)
+            logits = state.guided(logits, sampler.guidance)
             frames.append(self._append(sampler(logits, state.column), state))
         return joined(frames, state.tape.empty), state
 

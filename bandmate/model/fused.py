@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from bandmate.model.fusion import Fusion
 from bandmate.model.paper import CodeInput, ColumnEmbedding, Heads, PaperConfig
-from bandmate.model.sampling import Sampler, guide
-from bandmate.model.tape import Tape, joined
+from bandmate.model.sampling import Sampler
+from bandmate.model.tape import Player, Tape, joined
 from bandmate.model.tokens import to_columns
 from bandmate.nn.stack import BLOCK, Cache, Stack
 from bandmate.spec import StreamSpec
@@ -36,30 +36,16 @@ class FusedConfig(PaperConfig):
         return min(0, 1 - self.t_f)
 
 
-@dataclasses.dataclass
-class FusedState:
-    """A player in mid-stream; consumed by use. With guidance there is a second set of rows: the same player, deaf.
-
-    heard_codes: [B, m, K] the frames before ``heard`` not yet fused. previous: [B, K, n] the columns that enter at
+@dataclasses.dataclass(kw_only=True)
+class FusedState(Player):
+    """heard_codes: [B, m, K] the frames before ``heard`` not yet fused. previous: [B, K, n] the columns that enter at
     steps ``fused`` ... ``tape.column``. ``fused``: the next step to be fused.
     """
 
-    instrument: Tensor  # [B]
     cache: Cache
-    tape: Tape
     heard_codes: Tensor
     previous: Tensor
     fused: int
-    heard: int
-    rows: int
-
-    @property
-    def column(self) -> int:
-        return self.tape.column
-
-    @property
-    def batch(self) -> int:
-        return len(self.instrument)
 
 
 class FusedNetwork(nn.Module):
@@ -170,8 +156,7 @@ class FusedNetwork(nn.Module):
         """Emits n <= k columns, one call -> the frames they complete, codes [B, K, m], and the next state."""
         if n > self.config.k:
             raise ValueError(f"this model plays chunks of {self.config.k} columns at most, not {n}")
-        if sampler.guided and state.rows == state.batch:
-            raise ValueError("this player was begun without guidance: pass guided=True to init_state")
+        state.check(sampler.guided)
         frames = []
         h = self._catch_up(state) if n else None
         for done in range(n):
@@ -179,8 +164,7 @@ class FusedNetwork(nn.Module):
                 h = self._step(state, state.previous[:, :, -1:])
             assert h is not None
             logits = self.heads(h[:, -1]).float()
-            if state.rows > state.batch:
-                logits = guide(logits[: state.batch], logits[state.batch :], sampler.guidance)
+            logits = state.guided(logits, sampler.guidance)
             frames.append(self._append(sampler(logits, state.column), state))
         return joined(frames, state.tape.empty), state
 

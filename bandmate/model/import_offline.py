@@ -1,19 +1,13 @@
-"""The authors' checkpoints of the two offline models, as a config and a state in our names.
-
-The codec's codebooks are not among them: build the module with those of the codec, and load the state with
-``strict=False`` or with ``input.codebook`` added.
-"""
+"""The authors' checkpoints of the two offline models, as a config and a state in our names."""
 
 from typing import Any
 
 import torch
 
 from bandmate.model.import_released import (
-    CODE_ID,
-    INSTRUMENT_ID,
     State,
     Taken,
-    column_table,
+    column_model,
     heads_state,
     plain_state,
     prefixed,
@@ -64,23 +58,8 @@ def import_offline_prefix(checkpoint: dict[str, Any]) -> tuple[OfflinePrefixConf
     It was never trained without input; what stands for none here is the projection of zeros.
     """
     take = Taken(plain_state(checkpoint), "offline prefix decoder")
-    heads = heads_state(take, "decoder.to_logits.out_heads.{}", CODE_ID)
-    codes = len(take("decoder.to_logits.out_heads.0.weight")) - CODE_ID
-    levels = len(heads["heads.project.weight"]) // codes
-    sizes = stack_sizes(take, "decoder.attn_layers")
+    sizes, state = column_model(take)
     project, bias = take("input_emb_fc.weight"), take("input_emb_fc.bias")
-    instruments = CODE_ID - INSTRUMENT_ID
-    config = OfflinePrefixConfig(
-        **sizes, levels=levels, codes=codes, latent=project.shape[1], instruments=instruments, head_bias=True,
-        empty="instrument",
-    )  # fmt: skip
-    state = {
-        "output.table": column_table(take("output_emb.emb.weight"), levels, instruments),
-        "project.weight": project,
-        "project.bias": bias,
-        "null": bias.clone(),
-        **heads,
-        **prefixed("stack", stack_state(take, "decoder.attn_layers", sizes["layers"])),
-    }
     take.finish()
-    return config, state
+    config = OfflinePrefixConfig(**sizes, latent=project.shape[1])
+    return config, state | {"project.weight": project, "project.bias": bias, "null": bias.clone()}

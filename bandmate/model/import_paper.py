@@ -1,8 +1,4 @@
-"""The authors' checkpoints of the two streaming models, as a config and a state in our names.
-
-The codec's codebooks are not among them: build the module with those of the codec, and load the state with
-``strict=False`` or with ``input.codebook`` added.
-"""
+"""The authors' checkpoints of the two streaming models, as a config and a state in our names."""
 
 from typing import Any
 
@@ -10,18 +6,7 @@ import torch
 from torch import Tensor
 
 from bandmate.model.decoder import DecoderConfig
-from bandmate.model.import_released import (
-    CODE_ID,
-    INSTRUMENT_ID,
-    State,
-    Taken,
-    column_table,
-    heads_state,
-    plain_state,
-    prefixed,
-    stack_sizes,
-    stack_state,
-)
+from bandmate.model.import_released import State, Taken, column_model, plain_state, prefixed
 from bandmate.model.prefix_decoder import PrefixDecoderConfig
 
 NORMS = {"ln_in": "norm_x", "ln_out": "norm_y", "ln_fuse": "norm_out"}  # theirs: ours
@@ -38,40 +23,15 @@ def import_decoder(
     ValueError for anything else. Input rows for "nothing" were never trained; zeros stand for them.
     """
     take = Taken(plain_state(checkpoint), "streaming decoder")
-    heads = heads_state(take, "decoder.to_logits.out_heads.{}", CODE_ID)
-    codes = len(take("decoder.to_logits.out_heads.0.weight")) - CODE_ID
-    levels = len(heads["heads.project.weight"]) // codes
-    sizes, instruments = stack_sizes(take, "decoder.attn_layers"), CODE_ID - INSTRUMENT_ID
+    sizes, state = column_model(take)
     fusion = fusion_state(take)
     latent = len(fusion["norm_x.weight"])
-    before = (
-        take("input_padding")
-        if "input_padding" in take.state
-        else fusion["norm_x.weight"].new_zeros(0, latent)
-    )
-    kind = DecoderConfig if k == 1 else PrefixDecoderConfig
-    config = kind(
-        **sizes,
-        levels=levels,
-        codes=codes,
-        latent=latent,
-        instruments=instruments,
-        head_bias=True,
-        empty="instrument",
-        fusion="released",
-        t_f=visibility(len(before), t_f),
-        k=k,
-    )
-    state = {
-        "output.table": column_table(take("output_emb.emb.weight"), levels, instruments),
-        "before": before,
-        "null": torch.zeros(latent),
-        **heads,
-        **prefixed("fusion", fusion),
-        **prefixed("stack", stack_state(take, "decoder.attn_layers", sizes["layers"])),
-    }
+    learned = "input_padding" in take.state  # t_f <= 0
+    before = take("input_padding") if learned else fusion["norm_x.weight"].new_zeros(0, latent)
     take.finish()
-    return config, state
+    kind = DecoderConfig if k == 1 else PrefixDecoderConfig
+    config = kind(**sizes, latent=latent, fusion="released", t_f=visibility(len(before), t_f), k=k)
+    return config, state | {"before": before, "null": torch.zeros(latent), **prefixed("fusion", fusion)}
 
 
 def fusion_state(take: Taken) -> State:

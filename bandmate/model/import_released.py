@@ -1,5 +1,8 @@
 """What the authors' checkpoints of all models have in common: names, the transformer, the vocabulary.
 
+The codec's codebooks are not among them: build a module with those of the codec, and load an imported state with
+``strict=False`` or with ``input.codebook`` added.
+
 Their transformer is that of x-transformers 2.7: attention and MLP alternate in one list of layers, rotary pairs are
 neighbouring channels (ours: halves of the part that turns), query head h shares the keys of group h mod groups (ours: h
 div the group's size), and the cosine of query and key is multiplied by 10.
@@ -126,3 +129,18 @@ def column_table(table: Tensor, levels: int, instruments: int) -> Tensor:
     pad = theirs[:, :1]
     own = theirs[:, INSTRUMENT_ID : INSTRUMENT_ID + instruments]
     return torch.cat([theirs[:, CODE_ID:], pad, pad, own], dim=1)
+
+
+def column_model(take: Taken) -> tuple[dict[str, Any], State]:
+    """Config fields and parameters of a model that plays columns: embedding, transformer and heads."""
+    heads = heads_state(take, "decoder.to_logits.out_heads.{}", CODE_ID)
+    codes = len(take("decoder.to_logits.out_heads.0.weight")) - CODE_ID
+    levels, instruments = len(heads["heads.project.weight"]) // codes, CODE_ID - INSTRUMENT_ID
+    sizes = stack_sizes(take, "decoder.attn_layers")
+    state = {
+        "output.table": column_table(take("output_emb.emb.weight"), levels, instruments),
+        **heads,
+        **prefixed("stack", stack_state(take, "decoder.attn_layers", sizes["layers"])),
+    }
+    fields = {"levels": levels, "codes": codes, "instruments": instruments, "head_bias": True}
+    return {**sizes, **fields, "empty": "instrument"}, state

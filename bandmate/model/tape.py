@@ -5,6 +5,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from bandmate.model.sampling import guide
 from bandmate.model.tokens import MISSING
 
 
@@ -43,6 +44,37 @@ class Tape:
             return shown, None
         frame = columns.diagonal(dim1=1, dim2=2)  # level l was emitted l columns after level 0
         return shown, torch.where((frame == MISSING).any(1, keepdim=True), MISSING, frame)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Player:
+    """A player in mid-stream; consumed by use. With guidance there is a second set of rows: the same player, deaf.
+
+    instrument: [B]. heard: frames of input so far. rows: B, or 2 B with guidance.
+    """
+
+    instrument: Tensor
+    tape: Tape
+    heard: int
+    rows: int
+
+    @property
+    def column(self) -> int:
+        return self.tape.column
+
+    @property
+    def batch(self) -> int:
+        return len(self.instrument)
+
+    def check(self, guided: bool) -> None:
+        """ValueError for guidance without the rows that it needs."""
+        if guided and self.rows == self.batch:
+            raise ValueError("this player was begun without guidance: pass guided=True to init_state")
+
+    def guided(self, logits: Tensor, guidance: float) -> Tensor:
+        """Logits of all rows [R, K, V] -> of the players [B, K, V]."""
+        deaf = logits[self.batch :]
+        return guide(logits[: self.batch], deaf, guidance) if len(deaf) else logits
 
 
 def joined(frames: list[Tensor | None], like: Tensor) -> Tensor:

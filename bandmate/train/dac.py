@@ -32,7 +32,8 @@ class DacTrainConfig(LoopConfig):
 
     rate falls by the factor ``decay`` with every step. dropout: share of the crops that pass a random number of levels
     only. The weights are of the losses; clip and adversary_clip: largest norm of a step's gradients. alarm: the
-    smallest perplexity of a codebook, as a share of what it could be, that passes without a word.
+    smallest perplexity of a codebook, as a share of what it could be, that passes without a word. sample_frames: length
+    of the clips to be heard in TensorBoard.
     """
 
     steps: int = 400_000
@@ -55,6 +56,7 @@ class DacTrainConfig(LoopConfig):
     adversary_clip: float = 10.0
     alarm: float = 0.1
     validation_batches: int = 4
+    sample_frames: int = 200
 
     def build(self, data: Path) -> "DacTraining":
         """Its training on a folder of rendered tracks, or on one with the parts train and valid."""
@@ -77,6 +79,7 @@ class DacTraining(Training):
         train, valid = parts_of(Path(folder))
         self.crops = RenderedCrops(train, config.frames, config.codec.hop)
         self.unseen = RenderedCrops(valid, config.frames, config.codec.hop) if valid else None
+        self.clips = RenderedCrops(valid or train, config.sample_frames, config.codec.hop)
         self.codec = DacCodec(config.codec)
         self.adversaries = Adversaries(config.adversaries)
         self.mel = MultiScaleMelLoss(config.codec.sample_rate)
@@ -147,6 +150,18 @@ class DacTraining(Training):
         """The sum of the losses, each with its weight."""
         weights = [getattr(self.config, f"{name}_weight") for name in terms]
         return torch.stack([w * term for w, term in zip(weights, terms.values(), strict=True)]).sum()
+
+    def samples(self, codec: Any) -> dict[str, Tensor]:
+        """Two crops, of unseen songs where there are any, and what comes back through the served levels."""
+        ours: Any = self.best
+        sounds: dict[str, Tensor] = {}
+        for index in range(2):  # one by one: of a short song there is less
+            audio = self.clips.draw(1, self.config.seed, index, 3).to(self.device)
+            sounds |= {
+                f"crop{index}/true": audio[0],
+                f"crop{index}/coded": ours.decode(ours.encode(audio))[0],
+            }
+        return sounds
 
     def count(self, codes: Tensor) -> None:
         """Adds codes [B, K, T] to what was heard of each codebook."""

@@ -1,5 +1,6 @@
 """Training of the paper's models: windows, parts, sizes taken from the store, averages, samples, what is refused."""
 
+import contextlib
 import dataclasses
 import logging
 import re
@@ -9,18 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
 from bandmate.checkpoint import load_bundle
 from bandmate.configs import decoder_tiny, preset
 from bandmate.data.tokens import TokenStore
 from bandmate.model.teacher import cell_nats, heard_codes
-from bandmate.nn.transformer import Block
+from bandmate.nn.linear import Linear
 from bandmate.train import presets, runs
-from bandmate.train.flops import counter
+from bandmate.train.flops import Counter, step_flops
 from bandmate.train.loop import cosine_with_warmup
 from bandmate.train.machine import Machine
 from bandmate.train.paper import PaperTrainConfig, PaperTraining
 from bandmate.train.samples import Samples, picture
+from tests.train.golden import tensorboard_tags
 
 
 def small(**changes: Any) -> PaperTrainConfig:
@@ -137,14 +141,6 @@ def test_weights_are_averaged_bundled_and_heard(
     assert {"clip0/played", "clip1/true", "clip0/heard"} <= tags["audio"] & tags["images"]
 
 
-def tensorboard_tags(run_dir: Path) -> dict[str, set[str]]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(next((run_dir / "tensorboard").iterdir())))
-    events.Reload()
-    return {kind: set(events.Tags()[kind]) for kind in ("audio", "images")}
-
-
 def test_the_average_follows_the_weights_by_its_decay(code_store: Path, tmp_path: Path) -> None:
     training = in_memory(code_store, ema=0.75)
     training.configure_model()
@@ -184,20 +180,57 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(code_store: Path,
 def test_counted_operations_are_six_per_parameter_and_token_plus_attention(code_store: Path) -> None:
     training = in_memory(code_store)
     batch = training.draw_part(0, 0)
-    with counter() as counted:
+    with Counter() as counted:
         training.loss(batch)[0].backward()
-    model, (rows, _, frames) = training.model, batch.y.shape
-    steps = frames  # t_f = 0: one step a column
-    layers = [block for block in model.modules() if isinstance(block, Block)]
-    matrices = [
-        model.heads.project,
-        *(m for block in layers for m in block.modules() if hasattr(m, "weight")),
-    ]
-    weights = sum(m.weight.numel() for m in matrices if m.weight is not None and m.weight.dim() == 2)
-    weights += sum(p.numel() for p in model.fusion.parameters() if p.dim() == 2)
-    attention = 12 * len(layers) * model.config.width * steps * steps * rows
+    model, c, (rows, _, frames) = training.model, training.config.model, batch.y.shape
+    heads = model.heads.project.weight.numel()
+    weights = sum(m.weight.numel() for m in model.modules() if isinstance(m, Linear | torch.nn.Linear))
+    expected = step_flops(
+        weights - heads, frames, heads, frames, c.layers, c.width
+    )  # t_f = 0: a step a column
     # The projection of the input into the first layer needs no gradient of its own input.
-    assert counted.get_total_flops() == pytest.approx(6 * weights * rows * steps + attention, rel=0.1)
+    assert counted.flops == pytest.approx(rows * expected, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["decoder-tiny", "stemgen-tiny", "encoder-decoder-tiny"])
+def test_counting_leaves_every_bit_of_a_step_as_it_is(name: str, code_store: Path) -> None:
+    """A resumed run counts at another step than one that was not killed, and must still be equal to it."""
+    training = presets.LM[name]().build(code_store)
+    batch, gradients = training.draw_part(0, 0), []
+    for counting in (contextlib.nullcontext(), Counter()):
+        torch.manual_seed(0)
+        with counting:
+            training.loss(batch)[0].backward()
+        gradients.append([p.grad for p in training.model.parameters() if p.grad is not None])
+        training.zero_grad()
+    assert len(gradients[0]) > 10
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+def test_a_resumed_run_is_the_whole_one_bit_by_bit(
+    code_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, averages and the optimiser's state; operations, whose count runs uncompiled, are counted once."""
+    counted = []
+    monkeypatch.setattr(
+        Counter, "__enter__", lambda self: counted.append(self) or TorchDispatchMode.__enter__(self)
+    )
+    checkpoints = []
+    for name, stops in (("whole", (4,)), ("cut", (2, 4))):
+        for stop in stops:
+            torch.manual_seed(0)
+            training = in_memory(code_store, ema=0.5)
+            training.loop = dataclasses.replace(training.loop, steps=stop)
+            runs.fit(training, tmp_path / name, resume=True, progress=False)
+        checkpoints.append(torch.load(tmp_path / name / "last.ckpt", weights_only=False))
+    assert len(counted) == 2
+    assert checkpoints[0]["operations"]["flops"] == checkpoints[1]["operations"]["flops"] > 0
+    for part in ("state_dict", "optimizer_states"):
+        (one, shape), (other, its_shape) = (tree_flatten(kept[part]) for kept in checkpoints)
+        assert shape == its_shape
+        pairs = [pair for pair in zip(one, other, strict=True) if isinstance(pair[0], torch.Tensor)]
+        assert len(pairs) > 20
+        assert all(torch.equal(*pair) for pair in pairs)
 
 
 def test_a_tone_is_one_line_in_its_picture() -> None:
