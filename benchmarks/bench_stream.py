@@ -2,6 +2,7 @@
 
     python benchmarks/bench_stream.py                      # the bundled model, k = 0.02, 0.1, 0.2 and 1 s
     python benchmarks/bench_stream.py --minutes 60 --k 0.1
+    python benchmarks/bench_stream.py --turns 10 --k 0.1   # int8 against fp32, second by second
 
 One step = hear + listen + play + decode of one chunk, guidance included. Without a bundled model the
 sizes of the default presets are timed with random weights: the cost is the same.
@@ -12,18 +13,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 import tyro
 
-from bandmate.checkpoint import DEFAULT, Bundle, available, load_bundle
+from bandmate.checkpoint import DEFAULT, Bundle, available, load_bundle, sampling_for
 from bandmate.codec.spectral import SpectralCodec
 from bandmate.configs import duet_small, spectral_small
 from bandmate.model.duet import Duet
 from bandmate.model.sampling import Sampler
 from bandmate.spec import StreamSpec
 from bandmate.stream.engine import Engine
+from bandmate.stream.quick import quick
 from bandmate.stream.scheduler import VirtualClock
 from bandmate.stream.session import Session
 from bandmate.stream.warmup import warm_up
@@ -56,6 +59,10 @@ class Arguments:
     """Default: the model's own."""
     threads: int = 1
     """0 = torch's own."""
+    precision: Literal["int8", "fp32"] = "int8"
+    """Of the weights."""
+    turns: int = 0
+    """Instead: so many times five seconds, each second played with fp32 and with int8, and the ratio."""
 
 
 def main(args: Arguments) -> None:
@@ -64,11 +71,18 @@ def main(args: Arguments) -> None:
     bundle = (
         load_bundle(args.model) if args.model in available() or Path(args.model).is_dir() else random_bundle()
     )
-    sampling = bundle.card["sampling"] | ({} if args.guidance is None else {"guidance": args.guidance})
+    sampling = sampling_for(bundle.card, args.t_f) | (
+        {} if args.guidance is None else {"guidance": args.guidance}
+    )
     print(
         f"{bundle.name}, t_f = {args.t_f:g} s, {sampling},"
-        f" torch {torch.__version__}, {torch.get_num_threads()} threads"
+        f" torch {torch.__version__}, {torch.get_num_threads()} threads, {args.precision}"
     )
+    if args.turns:
+        for k in args.k:
+            compare(bundle, sampling, StreamSpec.from_seconds(args.t_f, k), args.turns)
+        return
+    bundle = quick(bundle) if args.precision == "int8" else bundle
     widths = [max(8, len(name)) for name in HEADER]
     print("  ".join(f"{name:>{width}}" for name, width in zip(HEADER, widths)))
     for k in args.k:
@@ -103,6 +117,23 @@ def measure(bundle: Bundle, sampling: dict, spec: StreamSpec, minutes: float) ->
         round(start, 2),
         *memory,
     ]
+
+
+def compare(bundle: Bundle, sampling: dict, spec: StreamSpec, turns: int) -> None:
+    """Two streams side by side, one of each precision: what else the machine does meets both."""
+    sampler = Sampler(**sampling)
+    engines = [Engine(each.codec, each.model, spec, sampler, 4) for each in (bundle, quick(bundle))]
+    times = []
+    for turn, block in enumerate(noise_and_tones(5 * turns)):
+        spent = [sum(out.seconds for out in engine.push(block)) for engine in engines]
+        if turn >= 5:  # the first seconds fill the caches
+            times.append(spent)
+    fp32, int8 = np.median(times, axis=0)
+    low, ratio, high = np.percentile([b / a for a, b in times], [10, 50, 90])
+    print(
+        f"k = {spec.k_seconds:g} s: real-time factor {fp32:.3f} with fp32, {int8:.3f} with int8;"
+        f" ratio {ratio:.2f} (80 % of the seconds: {low:.2f} to {high:.2f})"
+    )
 
 
 def noise_and_tones(seconds: int) -> Iterator[np.ndarray]:

@@ -25,6 +25,9 @@ from tests.stream.fakes import FakeCodec, FakeModel, music
 LOAD_BUNDLE = checkpoint.load_bundle
 
 
+SAMPLING = {"temperature": 0.9, "top_k": 100, "by_t_f": {-1.0: {"top_k": 40}, -0.4: {}}}
+
+
 @dataclasses.dataclass(frozen=True)
 class FakeBundle:
     name: str
@@ -36,7 +39,7 @@ class FakeBundle:
 def load_fake(name: str) -> FakeBundle:
     if name != "duet-small":
         raise ValueError(f"unknown model {name!r}; did you mean 'duet-small'?")
-    return FakeBundle(name, FakeCodec(), FakeModel(), {"sampling": {"temperature": 0.9, "top_k": 100}})
+    return FakeBundle(name, FakeCodec(), FakeModel(), {"sampling": SAMPLING})
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +73,22 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
     assert said.count("\n") == 1
     assert "Traceback" not in said
     return said
+
+
+def test_the_report_tells_the_precision_that_was_played(
+    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for precision in ("int8", "fp32"):
+        assert (
+            run(song, "-o", tmp_path / "out.wav", "--json", tmp_path / "run.json", "--precision", precision)
+            == 0
+        )
+        told.append(json.loads((tmp_path / "run.json").read_text())["precision"])
+    assert told == ["fp32", "fp32"], "there is nothing to be played in int8 here"
+    monkeypatch.setattr("bandmate.stream.quick.quick", dataclasses.replace)
+    assert run(song, "-o", tmp_path / "out.wav", "--json", tmp_path / "run.json") == 0
+    assert json.loads((tmp_path / "run.json").read_text())["precision"] == "int8"
 
 
 def test_all_outputs(song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +148,16 @@ def test_output_is_aligned_at_any_rate(tmp_path: Path) -> None:
         played, _ = soundfile.read(out)
         assert np.abs(played[: rate - rate // 500]).max() < 1e-3
         assert np.abs(played[rate : rate + rate // 50]).max() > 0.02
+
+
+def test_how_to_draw_follows_t_f_unless_it_is_given(song: Path, tmp_path: Path) -> None:
+    told = []
+    for more in ((), ("--top-k", 7)):
+        report = tmp_path / "run.json"
+        arguments = ("-o", tmp_path / "out.wav", "--t-f", -0.9, "--json", report, *more)
+        assert run(song, *arguments) == 0
+        told.append(json.loads(report.read_text())["sampling"])
+    assert told == [{"temperature": 0.9, "top_k": 40}, {"temperature": 0.9, "top_k": 7}]
 
 
 @pytest.mark.parametrize("samples", [1, 10, 320])

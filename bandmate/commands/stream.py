@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -71,6 +71,8 @@ class Arguments:
     """Pretend that every call takes so many seconds, and treat late ones as live playing would."""
     shift: bool = False
     """With --realtime or --latency: when it cannot be in time, play later by as much as is needed."""
+    precision: Literal["int8", "fp32"] = "int8"
+    """Of the weights: int8 plays in little more than half the time (fp32 where the processor is not made for it)."""
     threads: int = 1
     """CPU threads; one is quickest for a model this small, 0 = as many as torch takes by itself."""
 
@@ -122,16 +124,19 @@ class Run:
     """One performance of one file, from the loaded model to the report."""
 
     def __init__(self, args: Arguments, spec: "StreamSpec", reader: "AudioReader") -> None:
-        from bandmate.checkpoint import load_bundle
+        from bandmate.checkpoint import load_bundle, sampling_for
         from bandmate.instruments import INSTRUMENTS, lookup
+        from bandmate.stream.quick import quick
 
         self.began = time.perf_counter()
         self.args, self.spec, self.reader = args, spec, reader
         self.instrument = lookup(args.instrument)
         self.instrument_name = INSTRUMENTS[self.instrument]
         set_threads(args.threads)
-        self.bundle: Bundle = load_bundle(args.model)
-        self.sampling = self.bundle.card.get("sampling", {}) | {
+        bundle = load_bundle(args.model)
+        self.bundle: Bundle = quick(bundle) if args.precision == "int8" else bundle
+        self.precision = "fp32" if self.bundle is bundle else "int8"
+        self.sampling = sampling_for(self.bundle.card, spec.t_f_seconds) | {
             name: getattr(args, name)
             for name in ("temperature", "top_k", "guidance")
             if getattr(args, name) is not None
@@ -223,6 +228,7 @@ class Run:
             "listen": args.listen,
             "gain_db": args.gain,
             "sampling": self.sampling,
+            "precision": self.precision,
             "startup_seconds": round(self.ready_after, 3),
             "input": {
                 "file": args.input.name,

@@ -1,17 +1,18 @@
 """``duet`` as a player: the three calls listen, play and skip, over a cache that never grows."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bandmate.model.duet_network import DuetConfig, DuetNetwork
 from bandmate.model.ears import MelEars
 from bandmate.model.recall import Memory
 from bandmate.model.sampling import Sampler, guide
 from bandmate.model.tokens import MISSING
-from bandmate.nn.transformer import attend, rotary_angles
+from bandmate.nn.transformer import additive, attend_few, rotary_angles
 from bandmate.spec import StreamSpec
 
 BLOCK = 32  # positions written at once, and so the slack of the ring beyond the window
@@ -38,6 +39,7 @@ class DuetState:
     column: int  # the next column to be played
     heard: int  # input frames listened to
     start: int  # the first column
+    skipped: int = NEVER  # the last column that was not generated
 
     @property
     def batch(self) -> int:
@@ -48,6 +50,39 @@ class DuetState:
         return self.keys.shape[1]
 
 
+class Sight(NamedTuple):
+    """What some rows of one layer may look at: keys and values [rows, H_kv, slots, d], views of the cache."""
+
+    rows: slice
+    keys: Tensor
+    values: Tensor
+    slots: int  # those after them are hidden, if there are any
+
+    def shown(self, mask: Tensor) -> Tensor:
+        """Of a mask [n, all slots] the part that belongs to the keys."""
+        shown, hidden = mask[:, : self.slots], self.keys.shape[2] - self.slots
+        return F.pad(shown, (0, hidden), value=-torch.inf) if hidden else shown
+
+
+@dataclasses.dataclass
+class Ahead:
+    """What the next columns need that does not depend on what is played in them."""
+
+    columns: int
+    told: Tensor  # [1 or 2, B, n, D] the instrument, how far the input is known, what is recalled
+    mask: Tensor  # [n, slots]
+    angles: tuple[Tensor, Tensor]  # [n, d / 2] each
+    place: list[int] | slice  # slots of the cache that the columns take
+    sights: list[list[Sight]]  # of each layer
+
+    def one(self, at: int) -> "Ahead":
+        """The column of that index alone. Its place is a slice, which is written at once."""
+        cut, (cos, sin) = slice(at, at + 1), self.angles
+        assert isinstance(self.place, list)
+        place = slice(self.place[at], self.place[at] + 1)
+        return Ahead(1, self.told[:, :, cut], self.mask[cut], (cos[cut], sin[cut]), place, self.sights)
+
+
 class Duet(DuetNetwork):
     """The network with its streaming interface.
 
@@ -55,10 +90,14 @@ class Duet(DuetNetwork):
     columns share it. Source of the interface: docs/design.md.
     """
 
+    first_row: Tensor  # [K, 1] of each level's embeddings, were they one table
+
     def __init__(self, config: DuetConfig | None = None) -> None:
         super().__init__(config)
         self.ears = self.config.ears
         self.mel_ears = MelEars() if self.ears == "mel" else None
+        levels, rows, _ = self.embedding.shape
+        self.register_buffer("first_row", torch.arange(levels)[:, None] * rows, persistent=False)
 
     def init_ears(self, batch: int) -> Any:
         """State of :meth:`hear`."""
@@ -122,7 +161,9 @@ class Duet(DuetNetwork):
         positions = torch.arange(state.heard, state.heard + x.shape[1], device=x.device)
         slots = positions % len(state.heard_at)
         state.heard_at[slots] = positions
-        visible = (state.heard_at <= positions[:, None]) & (state.heard_at > positions[:, None] - c.window)
+        end = positions[:, None]
+        visible = (state.heard_at <= end) & (state.heard_at > end - c.window)
+        mask = additive(visible).to(self.embedding.dtype)
         angles = self.angles(positions)
         h, state.front = self.front(x, state.front)
         if state.memory is not None:
@@ -136,7 +177,7 @@ class Duet(DuetNetwork):
             )
             keys[:, :, slots], values[:, :, slots] = k, v
             if q is not None:
-                h = self.heard.at(layer).finish(h, attend(q, keys, values, visible))
+                h = self.heard.at(layer).finish(h, attend_few(q, keys, values, mask))
         state.heard += x.shape[1]
         return state
 
@@ -148,14 +189,14 @@ class Duet(DuetNetwork):
         if sampler.guided and state.rows == state.batch:
             raise ValueError("this player was begun without guidance: pass guided=True to init_state")
         frames = []
-        recalled = self._recalled(state, n)
-        for column in range(n):
-            logits = self._step(state.previous[:, :, None], state, recalled[:, column : column + 1])[
-                :, 0
-            ].float()
-            if state.rows > state.batch:
-                logits = guide(logits[: state.batch], logits[state.batch :], sampler.guidance)
-            frames.append(self._append(sampler(logits, state.column), state))
+        for done in range(0, n, BLOCK):
+            ahead = self._look_ahead(state, min(BLOCK, n - done))
+            for at in range(ahead.columns):
+                y = self._step(state.previous[:, :, None], state, ahead.one(at))
+                logits = self.logits(y)[:, 0].float()
+                if state.rows > state.batch:
+                    logits = guide(logits[: state.batch], logits[state.batch :], sampler.guidance)
+                frames.append(self._append(sampler(logits, state.column), state))
         return self._joined(frames, state), state
 
     def skip(self, state: DuetState, n: int) -> tuple[Tensor, DuetState]:
@@ -165,7 +206,8 @@ class Duet(DuetNetwork):
         for done in range(0, n, BLOCK):
             size = min(BLOCK, n - done)
             previous = torch.stack([state.previous] + [unknown] * (size - 1), dim=-1)
-            self._step(previous, state, self._recalled(state, size), logits=False)
+            self._step(previous, state, self._look_ahead(state, size))
+            state.skipped = state.column + size - 1
             frames += [self._append(unknown, state) for _ in range(size)]
         return self._joined(frames, state), state
 
@@ -182,63 +224,78 @@ class Duet(DuetNetwork):
         told = self.recall(*state.memory.at(columns, state.heard))
         return torch.cat([told, torch.zeros_like(told)]) if state.rows > state.batch else told
 
-    def _step(self, previous: Tensor, state: DuetState, recalled: Tensor, logits: bool = True) -> Tensor:
-        """Runs the played tower on: previous [B, K, n], recalled [R or 1, n, D] -> logits [R, n, K, V]."""
-        c, n, doubled = self.config, previous.shape[2], state.rows // state.batch
-        positions = torch.arange(state.column, state.column + n, device=previous.device)
-        ring = len(state.played_at)
-        slots: Any = positions % ring
-        state.played_at[slots] = positions
-        deaf = torch.arange(state.rows, device=previous.device) >= state.batch
+    def _look_ahead(self, state: DuetState, n: int) -> Ahead:
+        """Prepares the next n <= BLOCK columns and takes their slots: the masks hide each column from those before it."""
+        c, device = self.config, self.embedding.device
+        positions = torch.arange(state.column, state.column + n, device=device)
+        place = [column % len(state.played_at) for column in range(state.column, state.column + n)]
+        state.played_at[place] = positions
+        deaf = torch.arange(state.rows, device=device) >= state.batch
+        instrument = state.instrument.repeat(state.rows // state.batch)
         age = (positions - state.heard).expand(state.rows, -1)
-        y = (
-            self.embed_played(previous.repeat(doubled, 1, 1), state.instrument.repeat(doubled), age, deaf)
-            + recalled
-        )
-        mask = self._step_mask(positions, state).to(y.dtype)
-        angles = self.angles(positions)
-        first = c.sinks + state.column % ring
-        place = slice(first, first + 1) if n == 1 else c.sinks + slots  # a slice is written at once
-        for layer, block in enumerate(self.played):
-            q, k, v = block.attention_in(y, angles)
-            keys, values = state.keys[layer], state.values[layer]
-            keys[:, :, place], values[:, :, place] = k, v
-            y = block.finish(y, self._attend(q, keys, values, mask, state))
-        return self.logits(y) if logits else y
+        told = self.tell(instrument, age, deaf) + self._recalled(state, n)
+        mask = self._step_mask(positions, state).to(told.dtype)
+        sights = [
+            self._sights(keys, values, state) for keys, values in zip(state.keys, state.values, strict=True)
+        ]
+        told = told.unflatten(0, (-1, state.batch))
+        return Ahead(n, told, mask, self.angles(positions), [c.sinks + slot for slot in place], sights)
 
-    def _attend(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, state: DuetState) -> Tensor:
-        """What the queries [R, H, n, d] fetch; deaf rows are not shown the slots of what was heard."""
-        batch, own = state.batch, self.config.sinks + len(state.played_at)
-        if state.rows == batch:
-            return attend(q, keys, values, mask)
-        hearing = attend(q[:batch], keys[:batch], values[:batch], mask)
-        deaf = attend(q[batch:], keys[batch:, :, :own], values[batch:, :, :own], mask[..., :own])
-        return torch.cat([hearing, deaf])
+    def _sights(self, keys: Tensor, values: Tensor, state: DuetState) -> list[Sight]:
+        """Rows of one layer that see the same slots; deaf ones are not shown those of what was heard."""
+        every = keys.shape[2]
+        if state.rows == state.batch:
+            return [Sight(slice(None), keys, values, every)]
+        hearing, deaf = slice(state.batch), slice(state.batch, None)
+        own = self.config.sinks + len(state.played_at)
+        end = every if keys.dtype == torch.bfloat16 else own  # its kernel copies what is not in one piece
+        return [
+            Sight(hearing, keys[hearing], values[hearing], every),
+            Sight(deaf, keys[deaf, :, :end], values[deaf, :, :end], own),
+        ]
+
+    def _step(self, previous: Tensor, state: DuetState, ahead: Ahead) -> Tensor:
+        """Runs the played tower over the columns ahead: previous [B, K, n] -> [R, n, D]."""
+        y = (self._embed(previous) + ahead.told).flatten(0, 1)
+        for layer, block in enumerate(self.played):
+            q, k, v = block.attention_in(y, ahead.angles)
+            state.keys[layer, :, :, ahead.place], state.values[layer, :, :, ahead.place] = k, v
+            fetched = [
+                attend_few(q[sight.rows], sight.keys, sight.values, sight.shown(ahead.mask))
+                for sight in ahead.sights[layer]
+            ]
+            y = block.finish(y, torch.cat(fetched))
+        return y
+
+    def _embed(self, columns: Tensor) -> Tensor:
+        """The sum of the embeddings of all levels, looked up in one go: [B, K, n] -> [B, n, D]."""
+        return F.embedding(columns + self.first_row, self.embedding.flatten(0, 1)).sum(1)
 
     def _step_mask(self, positions: Tensor, state: DuetState) -> Tensor:
-        """0 where a played position may look, minus infinity elsewhere: [1, 1, n, slots]."""
+        """0 where a played position may look, minus infinity elsewhere: [n, slots]."""
         window, n = self.config.window, len(positions)
         heard = (state.heard_at >= state.heard - window).expand(n, -1)
         end = positions[:, None]
         played = (state.played_at <= end) & (state.played_at > end - window)
-        visible = torch.cat([heard.new_ones(n, self.config.sinks), played, heard], dim=1)
-        return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)[
-            None, None
-        ]
+        return additive(torch.cat([heard.new_ones(n, self.config.sinks), played, heard], dim=1))
 
     def _append(self, column: Tensor, state: DuetState) -> Tensor | None:
         """Takes a column [B, K] into the history; returns the frame [B, K] that it completes, if any."""
         c, at = self.config, state.column
-        level = torch.arange(c.levels, device=column.device)
-        state.previous = torch.where(at - level < state.start, self.pad, column)
-        known = torch.where(column >= c.codes, MISSING, column)
+        begun, whole = at - (c.levels - 1) >= state.start, at - (c.levels - 1) > state.skipped
+        state.column += 1
+        state.previous, known = column, column
+        if not begun:
+            level = torch.arange(c.levels, device=column.device)
+            state.previous = torch.where(at - level < state.start, self.pad, column)
+        if not whole:
+            known = torch.where(column >= c.codes, MISSING, column)
         columns = torch.cat([state.recent, known[:, :, None]], dim=2)  # [B, K, K], oldest first
         state.recent = columns[:, :, 1:]
-        state.column += 1
-        if at - (c.levels - 1) < state.start:
-            return None
         frame = columns.diagonal(dim1=1, dim2=2)  # level l was emitted l columns after level 0
-        return torch.where((frame == MISSING).any(1, keepdim=True), MISSING, frame)
+        if begun and not whole:
+            frame = torch.where((frame == MISSING).any(1, keepdim=True), MISSING, frame)
+        return frame if begun else None
 
     def _joined(self, frames: list[Tensor | None], state: DuetState) -> Tensor:
         done = [frame for frame in frames if frame is not None]

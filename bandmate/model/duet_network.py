@@ -111,9 +111,12 @@ class DuetNetwork(nn.Module):
             [B, S, D]
         """
         x = sum(table[previous[:, level]] for level, table in enumerate(self.embedding))
+        return x + self.tell(instrument, age, deaf)
+
+    def tell(self, instrument: Tensor, age: Tensor, deaf: Tensor) -> Tensor:
+        """What a position is told beside the columns before it: [B], [B, S], [B] -> [B, S, D]."""
         heard = self.age(age_features(age).to(self.age.weight.dtype))
-        told = torch.where(deaf[:, None, None], self.deaf, heard)
-        return x + self.instrument(instrument)[:, None] + told  # type: ignore[operator]
+        return self.instrument(instrument)[:, None] + torch.where(deaf[:, None, None], self.deaf, heard)
 
     def logits(self, x: Tensor) -> Tensor:
         """[B, S, D] -> [B, S, K, V]."""

@@ -5,6 +5,7 @@ A row of blocks over one sequence, with its cache, is :mod:`bandmate.nn.stack`.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -247,3 +248,24 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = 
     if k.shape[1] != q.shape[1]:
         k, v = (part.repeat_interleave(q.shape[1] // part.shape[1], dim=1) for part in (k, v))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+
+
+FEW_QUERIES = 8
+
+
+def attend_few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """:func:`attend` for the one or few queries of a streamed step, the same for all rows and heads.
+
+    For so few queries the library's kernel costs more than the plain products. mask: [Tq, Tk], added to the scores; every
+    query must be allowed to look somewhere.
+    """
+    if q.shape[2] > FEW_QUERIES or k.shape[1] != q.shape[1] or not q.is_cpu:
+        return attend(q, k, v, mask)
+    keys = k.flatten(0, 1).transpose(1, 2)
+    scores = torch.baddbmm(mask, q.flatten(0, 1), keys, alpha=1 / math.sqrt(q.shape[-1]))
+    return torch.bmm(scores.softmax(-1), v.flatten(0, 1)).unflatten(0, q.shape[:2])
+
+
+def additive(visible: Tensor) -> Tensor:
+    """Where queries may look, bool, as a mask to be added to the scores: 0 there, minus infinity elsewhere."""
+    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
