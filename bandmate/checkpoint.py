@@ -7,6 +7,7 @@ The bundles that come with the package are known by the names of their folders.
 
 import dataclasses
 import difflib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from bandmate.configs import CODEC_KINDS, MODEL_KINDS, build, describe
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT = "duet-small"
 SECTIONS = ("codec", "model", "sampling")
+DRAWING = ("temperature", "top_k", "guidance")
 
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
     """Everything needed to play: a codec and a model of any kind (:mod:`bandmate.configs`).
 
-    ``card["sampling"]`` holds the advised temperature, top_k and guidance.
+    ``card["sampling"]`` holds the advised temperature, top_k and guidance; :func:`sampling_for` reads it.
     """
 
     name: str
@@ -77,7 +79,34 @@ def read_card(path: Path) -> dict[str, Any]:
     unknown = sorted(set(card) - {*SECTIONS, "about"})
     if unknown:
         raise ValueError(f"{path}: unknown key {unknown[0]!r}; known are about, {', '.join(SECTIONS)}")
+    check_by_t_f(card["sampling"], path)
     return card
+
+
+def check_by_t_f(sampling: dict[str, Any], path: Path) -> None:
+    """ValueError unless ``by_t_f`` is absent or {seconds: {temperature, top_k or guidance: value}}."""
+    by_t_f = sampling.get("by_t_f", {})
+    numbers = isinstance(by_t_f, dict) and all(
+        isinstance(t_f, int | float) and not isinstance(t_f, bool) and math.isfinite(t_f) for t_f in by_t_f
+    )
+    if not numbers or not all(isinstance(own, dict) and set(own) <= {*DRAWING} for own in by_t_f.values()):
+        raise ValueError(
+            f"{path}: sampling, by_t_f wants seconds, each with {', '.join(DRAWING)}, "
+            "as in {-0.4: {guidance: 2.0}}"
+        )
+
+
+def sampling_for(card: dict[str, Any], t_f: float | None) -> dict[str, Any]:
+    """How to draw at t_f (seconds; None: an offline model), as :class:`bandmate.model.sampling.Sampler` takes it.
+
+    What the section says for all, and over it what its ``by_t_f`` says for the t_f nearest to this one (of two equally
+    near the lower). Lists of YAML come as tuples.
+    """
+    section = dict(card.get("sampling", {}))
+    by_t_f = section.pop("by_t_f", None) or {}
+    if by_t_f and t_f is not None:
+        section |= by_t_f[min(sorted(by_t_f), key=lambda each: abs(each - t_f))]
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

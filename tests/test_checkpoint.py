@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from bandmate.checkpoint import DEFAULT, available, load_bundle, resolve, save_bundle
+from bandmate.checkpoint import DEFAULT, available, load_bundle, resolve, sampling_for, save_bundle
 from bandmate.codec.spectral import SpectralCodec
 from bandmate.configs import CODECS, MODELS, duet_tiny, preset, spectral_tiny
 from bandmate.model.duet import Duet
@@ -46,6 +46,33 @@ def test_the_default_bundle_comes_with_the_package_and_fits_its_limits() -> None
     assert sum(file.stat().st_size for file in files) <= 30_000_000
     assert (resolve(DEFAULT) / "MODEL_CARD.md").is_file()
     assert all(torch.isfinite(value).all() for value in bundle.model.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("t_f", "guidance", "top_k"),
+    [(None, 1.5, 200), (-4.0, 2.0, 200), (-0.4, 2.0, 200), (0.3, 2.0, 200), (0.31, 1.0, 50), (1.0, 1.0, 50)],
+)
+def test_how_to_draw_may_depend_on_t_f(folder: Path, t_f: float | None, guidance: float, top_k: int) -> None:
+    by_t_f = {-0.4: {"guidance": 2.0}, 1: {"guidance": 1.0, "top_k": 50, "temperature": [0.7, 1.0]}}
+    write_sampling(folder, {"temperature": 1.0, "top_k": 200, "guidance": 1.5, "by_t_f": by_t_f})
+    drawing = sampling_for(load_bundle(str(folder)).card, t_f)
+    temperature = (0.7, 1.0) if top_k == 50 else 1.0
+    assert drawing == {"temperature": temperature, "top_k": top_k, "guidance": guidance}
+
+
+@pytest.mark.parametrize(
+    "by_t_f",
+    [[], {"soon": {"guidance": 2.0}}, {True: {}}, {float("inf"): {}}, {0: 2.0}, {0: {"guidence": 2.0}}],
+)
+def test_by_t_f_is_looked_at_when_a_bundle_is_read(folder: Path, by_t_f: object) -> None:
+    write_sampling(folder, {"guidance": 1.5, "by_t_f": by_t_f})
+    with pytest.raises(ValueError, match="by_t_f wants seconds, each with temperature, top_k, guidance"):
+        load_bundle(str(folder))
+
+
+def write_sampling(folder: Path, sampling: dict) -> None:
+    card = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(card | {"sampling": sampling}))
 
 
 def test_the_nearest_name_is_suggested() -> None:

@@ -1,7 +1,10 @@
 """``bandmate generate`` as it is typed: folders to be measured, the same clips for all systems, no clip made twice."""
 
+import dataclasses
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 
 from bandmate import configs
 from bandmate.audio.loudness import lufs
@@ -20,12 +24,13 @@ from bandmate.cli import main
 from bandmate.codec.spectral import SpectralCodec
 from bandmate.data.render import load_track
 from bandmate.generate import frames_needed, generate
+from bandmate.model.duet import Duet
 from bandmate.model.offline_prefix import OfflinePrefix
 from bandmate.model.sampling import Sampler
 from bandmate.model.stemgen import StemGen
 from bandmate.spec import StreamSpec
 from bandmate.sweep.clip_folder import SOUNDS, read_rows, read_sound
-from bandmate.sweep.generation import stream
+from bandmate.sweep.generation import GenerationConfig, Memory, generate_folder, narrowed, places_like, stream
 from tests.sweep import small
 
 COMMON = ("--seconds", 1, "--post", 0.5, "--clips", 5)
@@ -161,10 +166,108 @@ def test_another_system_takes_the_same_clips(made: Path, rendered: Path, model: 
     assert read_rows(linked) == read_rows(drawn)
     for name in SOUNDS:
         assert np.array_equal(sounds(drawn, name), sounds(linked, name)), name
-    for name in ("input", "input_equal", "target", "random"):
+    for name in ("input", "input_equal", "target", "random", "target_codec"):
         assert (linked / name / "00003.flac").samefile(made / name / "00003.flac")
         assert np.array_equal(sounds(drawn, name), sounds(made, name))
     assert not np.array_equal(sounds(drawn, "prediction"), sounds(made, "prediction"))
+
+
+def test_another_codec_has_its_own_target(made: Path, rendered: Path, tmp_path: Path) -> None:
+    bundle = offline_bundle(tmp_path / "other", "offline-prefix-tiny")
+    assert run(rendered, bundle, tmp_path / "out", "--like", made, "--clips", 2) == 0
+    assert not np.array_equal(sounds(tmp_path / "out", "target_codec"), sounds(made, "target_codec")[:2])
+    assert (tmp_path / "out" / "target" / "00001.flac").samefile(made / "target" / "00001.flac")
+
+
+def test_half_width_is_told_and_not_mixed_with_full(
+    made: Path, rendered: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--t-f", 0.2, "--like", made, "--precision", "bf16")
+    for name in ("a", "b"):
+        assert run(rendered, model, tmp_path / name, *arguments, "--clips", 3) == 0
+    assert np.array_equal(sounds(tmp_path / "a", "prediction"), sounds(tmp_path / "b", "prediction"))
+    assert sounds(tmp_path / "a", "prediction").std() > 0
+    assert {row["precision"] for row in read_rows(tmp_path / "a")} == {"bf16"}
+    assert run(rendered, model, tmp_path / "a", "--t-f", 0.2, "--like", made) == 2
+    assert "was begun with precision = 'bf16', not 'fp32'" in capsys.readouterr().err
+
+
+def test_a_folder_of_before_there_was_precision_is_completed(
+    rendered: Path, model: Path, tmp_path: Path
+) -> None:
+    assert run(rendered, model, tmp_path / "out", "--clips", 1) == 0
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    early = {name: value for name, value in settings.items() if name not in ("precision", "codec")}
+    (tmp_path / "out" / "settings.json").write_text(json.dumps(early))
+    assert run(rendered, model, tmp_path / "out", "--clips", 2) == 0
+    assert run(rendered, model, tmp_path / "out", "--clips", 2, "--precision", "bf16") == 2
+
+
+@pytest.mark.parametrize("recall", [False, True])
+def test_a_narrowed_model_says_nearly_the_same(recall: bool, rng: np.random.Generator) -> None:
+    torch.manual_seed(0)
+    model = Duet(dataclasses.replace(configs.duet_tiny(), recall=recall)).eval()
+    for block in [*model.heard, *model.played]:
+        torch.nn.init.normal_(block.attention_out.weight, std=0.3)
+        torch.nn.init.normal_(block.mlp.down.weight, std=0.3)
+    x = torch.from_numpy(rng.integers(0, 256, size=(2, 30, 176), dtype=np.uint8))
+    told = []
+    for each in (model, narrowed(model)):
+        forced = Forced(guidance=1.5)
+        with torch.inference_mode():
+            stream(each, x, StreamSpec(2, 5), forced, torch.tensor([1, 4]), 20, 4)
+        told.append(torch.stack(forced.told))
+    assert 0 < (told[1] - told[0]).abs().max() < 0.05 * told[0].std()
+    assert model.embedding.dtype == torch.float32
+    sound = torch.from_numpy(rng.normal(size=(1, 3200)).astype(np.float32))
+    heard = [each.hear(sound, each.init_ears(1))[0] for each in (model, narrowed(model))]
+    assert torch.equal(*heard)
+
+
+class Forced(Sampler):
+    """Draws the same whatever it is told, and keeps that."""
+
+    @functools.cached_property
+    def told(self) -> list[torch.Tensor]:
+        return []
+
+    def __call__(self, logits: torch.Tensor, column: int) -> torch.Tensor:
+        self.told.append(logits)
+        return torch.full(logits.shape[:2], column)
+
+
+def test_memory_spares_the_songs_and_changes_nothing(
+    made: Path, rendered: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, memory = load_bundle(str(model)), Memory()
+    config = GenerationConfig(places_like(made), 5, StreamSpec(-10, 2), batch=3, like=made)
+    generate_folder(bundle, rendered, tmp_path / "first", config, memory=memory)
+    monkeypatch.setattr("bandmate.sweep.material.load_track", lambda path: pytest.fail("read again"))
+    generate_folder(bundle, rendered, tmp_path / "second", config, memory=memory)
+    fresh = dataclasses.replace(config, spec=StreamSpec(10, 5))
+    generate_folder(bundle, rendered, tmp_path / "third", fresh, memory=memory)
+    assert read_rows(tmp_path / "first") == read_rows(tmp_path / "second")
+    for name in SOUNDS:
+        assert np.array_equal(sounds(tmp_path / "first", name), sounds(tmp_path / "second", name)), name
+        assert np.array_equal(sounds(tmp_path / "third", name), sounds(made, name)), name
+
+
+def test_how_to_draw_follows_t_f_unless_it_is_given(
+    made: Path, rendered: Path, model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    card = yaml.safe_load((model / "config.yaml").read_text())
+    card["sampling"]["by_t_f"] = {-0.4: {"guidance": 3.0}, 0.2: {"guidance": 1.0, "top_k": 4}}
+    (tmp_path / "model" / "config.yaml").write_text(yaml.safe_dump(card))
+    drawn = {}
+    for t_f, more in ((-0.3, ()), (0, ()), (0.1, ("--guidance", 1.2))):
+        out = tmp_path / f"{t_f}"
+        assert run(rendered, tmp_path / "model", out, "--like", made, "--clips", 1, "--t-f", t_f, *more) == 0
+        drawn[t_f] = read_rows(out)[0]["sampling"]
+    usual = {"temperature": 1.0, "top_k": 16}
+    assert drawn[-0.3] == usual | {"guidance": 3.0}
+    assert drawn[0] == usual | {"guidance": 1.0, "top_k": 4}
+    assert drawn[0.1] == usual | {"guidance": 1.2, "top_k": 4}
 
 
 def test_a_seed_of_the_sampling_alone(made: Path, rendered: Path, model: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -58,6 +58,8 @@ class Arguments:
     """How many clips at a time; does not change the result."""
     device: str = "cpu"
     """Where to compute: cpu, cuda, cuda:1 ..."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the model's weights while it plays: bf16 is quicker in large batches, and draws other codes now and then."""
     threads: int = 0
     """CPU threads; 0 = as many as torch takes by itself."""
     guidance: float | None = None
@@ -83,10 +85,12 @@ def main(argv: list[str]) -> int:
     from bandmate.sweep.generation import GenerationConfig, generate_folder
 
     places = places_of(args)
-    bundle = with_sampling(load_bundle(args.model), args)
+    bundle = load_bundle(args.model)
+    spec = spec_of(bundle, args)
+    bundle = with_sampling(bundle, spec, args)
     config = GenerationConfig(
-        places, args.clips, spec_of(bundle, args), args.seed, args.batch, args.device,
-        args.null_input, args.shuffle_input, args.like,
+        places, args.clips, spec, args.seed, args.batch, args.device,
+        args.null_input, args.shuffle_input, args.like, args.precision,
     )  # fmt: skip
     with progress() as tell:
         folder = generate_folder(bundle, args.rendered, args.out, config, tell)
@@ -145,12 +149,13 @@ def places_of(args: Arguments) -> "PlacesConfig":
     return places
 
 
-def with_sampling(bundle: "Bundle", args: Arguments) -> "Bundle":
-    """The bundle with the sampling that the flags ask for."""
-    flags = ("temperature", "top_k", "guidance")
-    given = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
-    card = bundle.card | {"sampling": bundle.card["sampling"] | given}
-    return dataclasses.replace(bundle, card=card)
+def with_sampling(bundle: "Bundle", spec: "StreamSpec | None", args: Arguments) -> "Bundle":
+    """The bundle with the sampling that the flags ask for, over its own for this t_f."""
+    from bandmate.checkpoint import DRAWING, sampling_for
+
+    given = {name: getattr(args, name) for name in DRAWING if getattr(args, name) is not None}
+    own = sampling_for(bundle.card, spec.t_f_seconds if spec else None)
+    return dataclasses.replace(bundle, card=bundle.card | {"sampling": own | given})
 
 
 def spec_of(bundle: "Bundle", args: Arguments) -> "StreamSpec | None":

@@ -37,33 +37,42 @@ class Sampler:
 
     def __call__(self, logits: Tensor, column: int) -> Tensor:
         """logits [B, K, V] of one column, codes only -> codes [B, K]."""
-        levels = logits.shape[1]
-        scores = logits.double().cpu().numpy()
-        temperature = np.broadcast_to(np.asarray(self.temperature, dtype=np.float64), levels)[:, None]
+        scores = (logits if logits.dtype == torch.float64 else logits.float()).cpu().numpy()
+        levels, codes = scores.shape[1:]
         players = self.players or range(len(scores))
-        noise = np.stack([self._noise(player, column, *scores.shape[1:]) for player in players])
-        drawn = scores / np.maximum(temperature, 1e-9) + noise * (temperature > 0)
-        best = keep_top(scores, drawn, np.broadcast_to(self.top_k, levels)).argmax(-1)
-        return torch.from_numpy(best).to(logits.device)
+        uniform = np.stack([self._uniform(player, column, levels, codes) for player in players])
+        temperature = np.broadcast_to(np.asarray(self.temperature, dtype=np.float64), levels)
+        kept = np.flatnonzero(among_highest(scores, np.broadcast_to(self.top_k, levels)))
+        heat = temperature[kept // codes % levels]  # logarithms are taken where they are needed only
+        drawn = np.full(scores.shape, -np.inf)
+        drawn.flat[kept] = scores.flat[kept] / np.maximum(heat, 1e-9) + gumbel(uniform.flat[kept]) * (
+            heat > 0
+        )
+        return torch.from_numpy(drawn.argmax(-1)).to(logits.device)
 
-    def _noise(self, player: int, column: int, levels: int, codes: int) -> np.ndarray:
-        """Gumbel noise [K, V]: argmax of logits + noise is a sample. Counter-based (Philox; Salmon et al. 2011)."""
+    def _uniform(self, player: int, column: int, levels: int, codes: int) -> np.ndarray:
+        """Numbers in [0, 1) [K, V] from a counter (Philox; Salmon et al. 2011)."""
         rows = np.empty((levels, codes))
         for level in range(levels):
             bits = np.random.Philox(key=[self.seed, player], counter=[0, 0, column, level])
-            rows[level] = np.random.Generator(bits).random(codes)
-        return -np.log(-np.log(np.clip(rows, 1e-300, 1 - 1e-16)))
+            np.random.Generator(bits).random(out=rows[level])
+        return rows
 
 
-def keep_top(logits: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """scores [B, K, V] where logits are among the ``counts[k]`` highest of their level, elsewhere minus infinity."""
+def gumbel(uniform: np.ndarray) -> np.ndarray:
+    """Gumbel noise from uniform numbers: the argmax of logits + noise is a sample."""
+    return -np.log(-np.log(np.clip(uniform, 1e-300, 1 - 1e-16)))
+
+
+def among_highest(logits: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Whether logits [B, K, V] are among the ``counts[k]`` highest of their level."""
     codes = logits.shape[-1]
     last = codes - np.minimum(counts, codes)
     ordered = np.partition(logits, np.unique(last), axis=-1)  # numpy: a tenth of what small torch calls cost
     threshold = np.take_along_axis(
         ordered, np.broadcast_to(last[:, None], (len(logits), len(last), 1)), axis=-1
     )
-    return np.where(logits < threshold, -np.inf, scores)
+    return logits >= threshold
 
 
 def guide(given: Tensor, null: Tensor, guidance: float) -> Tensor:

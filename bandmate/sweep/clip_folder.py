@@ -22,7 +22,7 @@ from bandmate.data.files import replacing
 FORMAT = 1
 RATE = 32_000
 SHARED = ("input", "input_equal", "target", "random")  # depend on the place only, not on the model
-OWN = ("prediction", "target_codec")
+OWN = ("prediction", "target_codec")  # target_codec depends on the place and the codec
 SOUNDS = (*SHARED, *OWN)
 
 Row = dict[str, Any]
@@ -86,7 +86,11 @@ def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
         return
     if not (path / "settings.json").is_file():
         raise ValueError(f"--out {path} holds something else: give an empty or a new folder")
-    earlier = read_settings(path)
+    if not (path / "clips.jsonl").exists() and not any(path.glob("*/*.flac")):
+        return  # an attempt that ended before its first sound
+    earlier = {"precision": "fp32", "codec": settings.get("codec")} | read_settings(
+        path
+    )  # not told in early ones
     for name, value in dict(settings).items():
         if earlier.get(name) != value:
             raise ValueError(

@@ -19,7 +19,7 @@ from bandmate.evaluate.scores import METRICS
 from bandmate.evaluate.table import Row as Scored
 from bandmate.evaluate.table import fad, mean_over_songs, normalised, over_seeds
 from bandmate.spec import StreamSpec
-from bandmate.sweep.generation import GenerationConfig, fingerprint, generate_folder
+from bandmate.sweep.generation import GenerationConfig, Memory, fingerprint, generate_folder
 from bandmate.sweep.grid import Point, frames_after
 from bandmate.sweep.material import PlacesConfig
 from bandmate.sweep.row_store import Row, RowStore
@@ -32,6 +32,7 @@ FAD_ROOM, SILENCE_ROOM = 1.25, 0.05
 DEFAULT_T_F = -0.4  # seconds: the setting for this one is what a bundle stores
 
 Tell = Callable[[int, int], None]
+MEMORY = Memory()
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Search:
         like = None if folder == base else base
         config = GenerationConfig(self.places, c.clips, spec, 0, c.batch, c.device, like=like)
         card = self.bundle.card | {"sampling": setting.sampling(self.bundle.codec.levels)}
-        generate_folder(replace(self.bundle, card=card), self.rendered, folder, config)
+        generate_folder(replace(self.bundle, card=card), self.rendered, folder, config, memory=MEMORY)
         return folder
 
 
@@ -192,14 +193,11 @@ def best_by_t_f(rows: Sequence[Row]) -> dict[float, Row]:
 
 
 def to_store(rows: Sequence[Row], levels: int) -> dict[str, Any]:
-    """What goes into a bundle's config.yaml: the setting of the t_f nearest to -0.4 s, and all of them under about."""
-    best = best_by_t_f(rows)
-    cards = {t_f: setting_of(row).sampling(levels) for t_f, row in best.items()}
-    nearest = min(cards, key=lambda t_f: abs(t_f - DEFAULT_T_F))
-    return {
-        "sampling": cards[nearest],
-        "about": {"sampling_by_t_f": {f"{t_f:g}": card for t_f, card in cards.items()}},
-    }
+    """What goes into a bundle's config.yaml: the setting of the t_f nearest to -0.4 s, and under by_t_f that of each."""
+    best = {t_f: setting_of(row) for t_f, row in sorted(best_by_t_f(rows).items())}
+    nearest = best[min(best, key=lambda t_f: abs(t_f - DEFAULT_T_F))]
+    by_t_f = {t_f: setting.sampling(levels) for t_f, setting in best.items()}
+    return {"sampling": nearest.sampling(levels) | {"by_t_f": by_t_f}}
 
 
 def setting_of(row: Mapping[str, Any]) -> Setting:

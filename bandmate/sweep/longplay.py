@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bandmate.audio.loudness import activity
-from bandmate.checkpoint import Bundle
+from bandmate.checkpoint import Bundle, sampling_for
 from bandmate.evaluate.coherence import coherence, embed, pair_scores, silence_floor, sounding_chunks
 from bandmate.evaluate.intervals import bootstrap
 from bandmate.evaluate.table import normalised
@@ -20,7 +20,6 @@ from bandmate.spec import FRAME_RATE, StreamSpec
 from bandmate.sweep.clips import HOP
 from bandmate.sweep.endless import Endless, Source, draw_sources
 from bandmate.sweep.generation import find_device
-from bandmate.sweep.music import sampling
 from bandmate.sweep.page import RANGE_DB, spectrogram
 from bandmate.sweep.tables import number, plain, signed, table
 
@@ -94,7 +93,8 @@ class Band:
             raise ValueError(f"{bundle.name} is an offline model: it cannot play for as long as one likes")
         self.config, device = config, find_device(config.device)
         self.device, self.codec, self.model = device, bundle.codec.to(device), bundle.model.to(device)
-        self.sampler = Sampler(seed=config.seed, players=tuple(range(len(sources))), **sampling(bundle))
+        drawn = sampling_for(bundle.card, config.spec.t_f_seconds)
+        self.sampler = Sampler(seed=config.seed, players=tuple(range(len(sources))), **drawn)
         self.songs = [Endless(source) for source in sources]
         self.rows = len(sources)
         classes = torch.tensor([source.instrument for source in sources], device=device)

@@ -12,7 +12,7 @@ from bandmate.audio.loudness import normalise_loudness
 from bandmate.audio.mixing import BOOST_DB, TARGET_LUFS
 from bandmate.data.render import load_track
 from bandmate.data.stems import Stem, Track
-from bandmate.instruments import INSTRUMENTS
+from bandmate.instruments import INSTRUMENTS, lookup
 from bandmate.sweep.clip_folder import Pcm, Row, read_sound
 from bandmate.sweep.clips import HOP, Place, accompaniment_places, crop, cut_clip, split_paths
 from bandmate.sweep.pairing import OtherSongs
@@ -38,10 +38,13 @@ class PlacesConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """One clip before anything is played. ``mixture`` [S'] float32 is what the file ``input`` holds, and goes on."""
+    """One clip before anything is played. ``mixture`` [S'] float32 is what the file ``input`` holds, and goes on.
+
+    track: what it was cut from; None where only what was heard of it is kept.
+    """
 
     row: Row
-    track: Track
+    track: Track | None
     place: Place
     mixture: NDArray[np.float32]
     target: Pcm  # [S]
@@ -49,11 +52,16 @@ class Material:
 
     @property
     def instrument(self) -> int:
-        return self.track.instruments[self.place.target]
+        return lookup(self.row["instrument"])
 
     @property
     def clip(self) -> str:
         return self.row["clip"]
+
+    def slim(self, target: bool) -> "Material":
+        """The same without mixture and track, to be kept in memory; the target stays if it is wanted."""
+        kept = self.target if target else self.target[:0]
+        return dataclasses.replace(self, track=None, mixture=self.mixture[:0], target=kept)
 
 
 Todo = tuple[str, Track, Place]  # clip id, its track, where in it

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bandmate.audio.loudness import activity
-from bandmate.checkpoint import Bundle
+from bandmate.checkpoint import Bundle, sampling_for
 from bandmate.evaluate.agreement import Agreement, Features, agreement, describe
 from bandmate.evaluate.codec import level_difference
 from bandmate.evaluate.intervals import Interval, bootstrap
@@ -146,7 +146,7 @@ def play(
     for start in range(0, len(clips), config.batch):
         batch = clips[start : start + config.batch]
         players = tuple(range(start, start + len(batch)))
-        sampler = Sampler(seed=config.seed, players=players, **sampling(bundle))
+        sampler = Sampler(seed=config.seed, players=players, **sampling_for(bundle.card, spec.t_f_seconds))
         audio = torch.from_numpy(np.stack([clip.mixture[: needed * HOP] for clip in batch]))
         ids = [clip.instrument for clip in batch]
         emitted = generate(
@@ -156,14 +156,6 @@ def play(
         sounds += list(bundle.codec.decode(emitted.clamp(0, bundle.codec.codes - 1)).numpy())
         progress((start + len(batch)) / len(clips))
     return np.concatenate(codes), sounds
-
-
-def sampling(bundle: Bundle) -> dict[str, Any]:
-    """The bundle's own way to sample; what YAML gives as lists as tuples."""
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in bundle.card["sampling"].items()
-    }
 
 
 def hear(bundle: Bundle, audio: Tensor) -> Tensor:

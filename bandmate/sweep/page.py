@@ -38,16 +38,22 @@ class Version:
 
 
 def write_page(
-    folders: Folders, out: Path, count: int, seed: int = 0, tell: Tell = lambda done, of: None
+    folders: Folders,
+    out: Path,
+    count: int,
+    seed: int = 0,
+    tell: Tell = lambda done, of: None,
+    fewer: bool = False,
 ) -> list[str]:
     """index.html, audio/ and pictures/ in ``out``; returns the clips that were chosen.
 
     ``folders``: system -> folders as bandmate generate writes them, of which the first is taken. All must hold the same
-    clips. Raises ValueError when they do not, or when there are fewer clips than ``count``.
+    clips. Raises ValueError when they do not, or when there are fewer clips than ``count``, unless
+    ``fewer`` will do.
     """
     material = from_generate({name: paths[:1] for name, paths in folders.items()})
     rows = {row["clip"]: row for row in read_rows(next(iter(folders.values()))[0])}
-    chosen = choose(material, count, seed)
+    chosen = choose(material, min(count, len(material.clips)) if fewer else count, seed)
     for name in ("audio", "pictures"):
         shutil.rmtree(out / name, ignore_errors=True)
         (out / name).mkdir(parents=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bandmate.checkpoint import load_bundle
-from bandmate.sweep.generation import GenerationConfig, fingerprint, generate_folder
+from bandmate.sweep.generation import GenerationConfig, Memory, Precision, fingerprint, generate_folder
 from bandmate.sweep.grid import Grid, Point, frames_after
 from bandmate.sweep.material import PlacesConfig
 from bandmate.sweep.row_store import Row, RowStore
@@ -17,6 +17,7 @@ from bandmate.sweep.specialists import Specialists
 from bandmate.sweep.spread import Spread
 
 Tell = Callable[[int, int], None]  # points done, points wanted
+MEMORY = Memory()  # of this process
 
 
 class Models(Protocol):
@@ -37,6 +38,7 @@ class PlaneConfig:
     device: str = "cpu"
     threads: int = 0
     discard: bool = False
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,14 @@ def settings(sweep: Sweep) -> dict[str, Any]:
     own |= {f"clips_{name}": value for name, value in asdict(c.places).items()}
     own |= {
         "device": c.device.partition(":")[0],
+        "precision": c.precision,
         "networks": repr(c.scoring.make_listener).partition(" at 0x")[0],
     }
     if isinstance(sweep.models, Specialists):
         return own | {"model": str(sweep.models.folder), "weights": "one model per point"}
     bundle = load_bundle(sweep.models.model(sweep.base))
-    return own | {"model": bundle.name, "weights": fingerprint(bundle.codec, bundle.model)}
+    about = {"model": bundle.name, "weights": fingerprint(bundle.codec, bundle.model)}
+    return own | about | {"sampling": bundle.card["sampling"]}
 
 
 def first(sweep: Sweep, point: Point) -> list[Row]:
@@ -119,10 +123,10 @@ def generate(sweep: Sweep, point: Point, seed: int) -> Path:
     config = GenerationConfig(
         c.places, c.clips, point.spec, seed, c.batch, c.device,
         null_input=point.kind == "unconditional", shuffle_input=point.kind == "shuffled",
-        like=None if folder == base else base,
+        like=None if folder == base else base, precision=c.precision,
     )  # fmt: skip
     bundle = load_bundle(sweep.models.model(point))
-    generate_folder(bundle, sweep.rendered, folder, config)
+    generate_folder(bundle, sweep.rendered, folder, config, memory=MEMORY)
     return folder
 
 

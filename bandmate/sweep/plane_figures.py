@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from bandmate.spec import FRAME_RATE
 from bandmate.sweep import paper_values
@@ -42,6 +43,8 @@ class Plane:
     anchors: dict[str, Mapping[str, Any]]
     systems: tuple[Mapping[str, Any], ...]
     offline: tuple[Mapping[str, Any], ...]
+    deaf: Mapping[str, Any] | None = None  # the unconditional system
+    shuffled: tuple[Mapping[str, Any], ...] = ()  # another song heard
 
     @property
     def ks(self) -> list[float]:
@@ -80,7 +83,12 @@ def read(rows: Rows) -> Plane:
     if not systems:
         raise ValueError("the rows hold no point of the plane yet: let the sweep finish one first")
     anchors = {row["point"]: row for row in rows if row["kind"] == "anchor"}
-    return Plane(anchors, systems, tuple(row for row in rows if row["kind"] == "offline"))
+    by_kind = {
+        kind: tuple(row for row in rows if row["kind"] == kind)
+        for kind in ("offline", "unconditional", "shuffled")
+    }
+    deaf = next(iter(by_kind["unconditional"]), None)
+    return Plane(anchors, systems, by_kind["offline"], deaf, by_kind["shuffled"])
 
 
 def all_figures(plane: Plane, machine: Machine | None = None) -> dict[str, bytes]:
@@ -110,6 +118,7 @@ def figure3(plane: Plane) -> Figure:
         draw_line(mine, ours, metric, t_fs, COLOURS[0], "measured here")
         draw_offline(mine, plane.offline, metric, t_fs)
         draw_anchors(mine, plane.anchors, metric, t_fs)
+        draw_controls(mine, plane, metric, t_fs)
         mine.set_title(f"{TITLES[metric]}, here ({plane.network(measure)})", **left())
         for ax in (theirs, mine):
             dress(ax, t_fs, bool(plane.offline) or ax is theirs)
@@ -130,6 +139,7 @@ def draw_both(ax: Axes, plane: Plane, metric: str, t_fs: list[float]) -> None:
     place = [t_fs.index(t_f) for t_f in values]
     ax.plot(place, theirs, color=PAPER, marker="s", markersize=3.6, linewidth=1.4, label="paper")
     draw_line(ax, plane.line(plane.finest), NORMAL[metric], t_fs, COLOURS[0], "measured here")
+    draw_controls(ax, plane, NORMAL[metric], t_fs)
     for height in (0, 1):
         ax.axhline(height, color=LINE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
     ax.set_title(f"{TITLES[NORMAL[metric]]}: {SHARED}", **left())
@@ -208,13 +218,43 @@ def draw_anchors(ax: Axes, anchors: Mapping[str, Mapping[str, Any]], metric: str
             metric == "fad" and name == "ground truth"
         )
         if value and shown and value.get("mean") is not None:
-            reference(ax, value["mean"], name, len(t_fs))
+            reference(ax, value["mean"], name, len(t_fs), right=name.endswith("codec"))
 
 
-def reference(ax: Axes, height: float, name: str, places: int) -> None:
-    """A dashed line with its name above its left end."""
-    ax.axhline(height, color=LINE, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
-    ax.annotate(name, (-0.3, height), (0, 2), textcoords="offset points", fontsize=8, color=INK, va="bottom")
+def draw_controls(ax: Axes, plane: Plane, metric: str, t_fs: list[float]) -> None:
+    """What tells whether the model listens: nothing heard as a line, another song heard as open circles."""
+    if plane.deaf and (value := plane.deaf.get(metric)) and value.get("mean") is not None:
+        reference(ax, value["mean"], "no input", len(t_fs), right=True, colour=COLOURS[0])
+    known = [row for row in plane.shuffled if row.get(metric) and row["t_f"] in t_fs]
+    if known:
+        place, mean = [t_fs.index(row["t_f"]) for row in known], [row[metric]["mean"] for row in known]
+        ax.plot(
+            place,
+            mean,
+            "o",
+            color=COLOURS[0],
+            markerfacecolor="white",
+            markersize=5,
+            label="another song heard",
+        )
+
+
+def reference(
+    ax: Axes, height: float, name: str, places: int, right: bool = False, colour: str = LINE
+) -> None:
+    """A dashed line with its name above its left end, or its right one, so that two that lie close can be told."""
+    ax.axhline(height, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+    ax.annotate(
+        name,
+        (places - 0.7 if right else -0.3, height),
+        (0, 2),
+        textcoords="offset points",
+        fontsize=8,
+        color=INK,
+        ha="right" if right else "left",
+        va="bottom",
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+    )
 
 
 def by_t_f(plane: Plane, metrics: Sequence[str], ks: Sequence[float], title: str) -> Figure:
@@ -291,7 +331,8 @@ def plane_figure(plane: Plane, machine: Machine | None) -> Figure:
     bar.set_label(panel_title(plane, metric), fontsize=9, color=INK)
     ax.set_xticks(np.arange(len(t_fs)) + 0.5, [tick(t_f) for t_f in t_fs])
     ax.set_yticks(np.arange(len(ks)) + 0.5, [seconds(k) for k in ks])
-    ax.set(xlabel="future visibility t_f (s)", ylabel="chunk duration k (s)")
+    ax.set_xlabel("future visibility t_f (s)", color=INK)
+    ax.set_ylabel("chunk duration k (s)", color=INK)
     ax.tick_params(colors=INK, length=0, labelsize=9)
     for spine in ax.spines.values():
         spine.set_visible(False)

@@ -20,6 +20,17 @@ def test_a_players_draws_do_not_depend_on_the_others_in_the_batch() -> None:
     assert torch.equal(together[2:], alone)
 
 
+def test_draws_stay_what_they_were() -> None:
+    logits = 3 * torch.sin(torch.arange(2 * 3 * 50.0).reshape(2, 3, 50) * 7)
+    sampler = Sampler(temperature=(1.0, 0.5, 2.0), top_k=(50, 8, 20), seed=9, players=(4, 6))
+    drawn = [sampler(logits, column).tolist() for column in (0, 1, 700)]
+    assert drawn == [
+        [[11, 13, 6], [46, 12, 7]],
+        [[18, 40, 15], [28, 47, 23]],
+        [[1, 31, 44], [18, 21, 14]],
+    ]
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"players": (1,)}, {"column": 1}])
 def test_draws_change_with_seed_player_and_column(change: dict) -> None:
     logits = torch.zeros(1, 4, 1000)

@@ -1,8 +1,10 @@
 """Folders as bandmate generate writes them, a study of them, and answers, all of them tiny."""
 
+import http.client
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -105,3 +107,20 @@ def by_order(trial: Trial, rng: np.random.Generator) -> str:
 
 def by_lot(trial: Trial, rng: np.random.Generator) -> str:
     return str(rng.choice(["a", "b", "none"], p=[0.4, 0.4, 0.2]))
+
+
+def reply(state: dict[str, Any], choice: str = "a") -> dict[str, Any]:
+    """An answer to the trial that a participant is at."""
+    return {"participant": state["participant"], "trial": state["trial"]["trial"], "choice": choice}
+
+
+def ask(port: int, method: str, path: str, content: Any = None) -> tuple[int, bytes, http.client.HTTPMessage]:
+    """One request to a server on this machine: status, content, headers. Bytes are sent as they are, else JSON."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        connection.request(method, path, body if method == "POST" else None)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), answer.headers
+    finally:
+        connection.close()

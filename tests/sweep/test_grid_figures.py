@@ -33,7 +33,7 @@ def made_up(points: grid.Grid) -> list[dict[str, Any]]:
         for name, value in (("ground truth", 1.0), ("random pairing", 0.0))
     ]
     for point in points:
-        if point.kind == "system" and point.spec:
+        if point.spec:
             place = {
                 "t_f": point.spec.t_f_seconds,
                 "k": point.spec.k_seconds,
@@ -43,7 +43,7 @@ def made_up(points: grid.Grid) -> list[dict[str, Any]]:
             }
             names = ("coherence_both", "nc_both", "beat_f1", "nb", "fad")
             values = {name: interval(0.3 + 0.1 * place["t_f"]) for name in names}
-            rows.append({"point": point.name, "kind": "system"} | place | values)
+            rows.append({"point": point.name, "kind": point.kind} | place | values)
     return rows
 
 
@@ -66,6 +66,21 @@ def test_rows_by_what_they_are() -> None:
         plane_figures.read(made_up(()))
     with pytest.raises(ValueError, match="not the rows of a sweep"):
         plane_figures.read([{"t_f": 0}])
+
+
+def test_controls_stand_beside_what_was_measured() -> None:
+    rows = made_up(grid.plane())
+    for row in rows:
+        if row["kind"] == "unconditional":
+            row["nb"] = None
+    plane = plane_figures.read(rows)
+    assert plane.deaf is not None
+    assert [row["t_f"] for row in plane.shuffled] == [0, 1]
+    panels = plane_figures.figure3(plane).axes
+    told = ["no input" in {text.get_text() for text in ax.texts} for ax in panels]
+    assert told == [False] * 3 + [True] * 3 + [True, False, False]
+    labels = ["another song heard" in ax.get_legend_handles_labels()[1] for ax in panels]
+    assert labels == [False] * 3 + [True] * 3 + [True, True, False]
 
 
 def test_figures_as_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from bandmate.checkpoint import Bundle
+from bandmate.checkpoint import Bundle, sampling_for
 from bandmate.cli import main
 from bandmate.evaluate import networks
 from bandmate.spec import StreamSpec
@@ -76,8 +76,10 @@ def test_the_best_that_may_be_taken_is_stored() -> None:
     ]
     stored = decoding.to_store(rows, 4)
     best = {"temperature": [0.7, 1.0, 1.0, 1.0], "top_k": 200, "guidance": 2.0}
-    assert stored["about"]["sampling_by_t_f"]["0"] == best
-    assert stored["sampling"] == Setting().sampling(4)  # that of t_f = -0.4 s
+    by_t_f = {-0.4: Setting().sampling(4), 0.0: best}
+    assert stored == {"sampling": Setting().sampling(4) | {"by_t_f": by_t_f}}  # for all, that of t_f = -0.4 s
+    assert "&" not in yaml.safe_dump(stored)
+    assert sampling_for(stored, 0.1)["temperature"] == (0.7, 1.0, 1.0, 1.0)
     text = decoding.markdown(rows)
     assert "not taken" in text
     assert text.count("| best |") == 2
@@ -144,7 +146,7 @@ def test_a_session_is_what_generation_plays(bundle: Bundle, rendered: Path, t_f:
 
     from bandmate.generate import generate
     from bandmate.model.sampling import Sampler
-    from bandmate.sweep.music import hear, sampling
+    from bandmate.sweep.music import hear
 
     spec = StreamSpec.from_seconds(t_f, 0.1)
     config = LongplayConfig(spec, minutes=4 / 60, marks=(2 / 60, 4 / 60), window=2.0, songs=2)
@@ -158,7 +160,7 @@ def test_a_session_is_what_generation_plays(bundle: Bundle, rendered: Path, t_f:
     assert np.array_equal(first.heard, pairs[:, 0, : 100 * HOP])
     assert np.array_equal(second.truth, pairs[:, 1, 100 * HOP : 200 * HOP])
     x = hear(bundle, torch.from_numpy(np.ascontiguousarray(pairs[:, 0])))
-    sampler = Sampler(seed=0, players=(0, 1), **sampling(bundle))
+    sampler = Sampler(seed=0, players=(0, 1), **sampling_for(bundle.card, t_f))
     codes = generate(bundle.model, x, spec, sampler, [source.instrument for source in sources], 200)
     assert np.array_equal(np.concatenate([first.codes, second.codes], axis=2), codes.numpy())
     with torch.inference_mode():
@@ -210,7 +212,8 @@ def test_as_typed(
     search = ["decoding", *common, *clips, "--out", tmp_path / "search", *single]
     assert main(["sweep", *map(str, search)]) == 0
     best = yaml.safe_load((tmp_path / "search" / "best.yaml").read_text())
-    assert best["sampling"] == {"temperature": [1.0] * 4, "top_k": 200, "guidance": 1.0}
+    drawing = {"temperature": [1.0] * 4, "top_k": 200, "guidance": 1.0}
+    assert best == {"sampling": drawing | {"by_t_f": {0.0: drawing}}}
     assert "sampling:" in capsys.readouterr().out
     play = ["longplay", *common, "--minutes", 0.05, "--songs", 2, "--json", tmp_path / "play.json"]
     assert main(["sweep", *map(str, play)]) == 0

@@ -1,7 +1,6 @@
 """The store, the desk, the server and the report."""
 
 import csv
-import http.client
 import io
 import json
 import os
@@ -26,7 +25,7 @@ from bandmate.sweep.listening_study.report import (
 )
 from bandmate.sweep.listening_study.server import Server
 from bandmate.sweep.listening_study.study import Study
-from tests.sweep.studies import ORDER, answer_all, by_lot, by_order, small_study
+from tests.sweep.studies import ORDER, answer_all, ask, by_lot, by_order, reply, small_study
 
 LISTS, TRIALS = 3, 21
 
@@ -56,10 +55,6 @@ def open_desk(path: Path, study: Study) -> Desk:
 def begun(desk: Desk) -> dict[str, Any]:
     softest = {each.sound: each.softest for each in desk.study.check}
     return desk.begin({"check": {sound: softest[sound] for sound in desk.welcome()["check"]}})
-
-
-def reply(state: dict[str, Any], choice: str = "a") -> dict[str, Any]:
-    return {"participant": state["participant"], "trial": state["trial"]["trial"], "choice": choice}
 
 
 # The store.
@@ -201,16 +196,6 @@ def served(built: tuple[Path, Study]) -> Iterator[tuple[int, Study]]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def ask(port: int, method: str, path: str, content: Any = None) -> tuple[int, bytes, http.client.HTTPMessage]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    connection.request(method, path, body if method == "POST" else None)
-    answer = connection.getresponse()
-    told = answer.status, answer.read(), answer.headers
-    connection.close()
-    return told
 
 
 def test_page_sounds_and_answers_over_http(served: tuple[int, Study]) -> None:

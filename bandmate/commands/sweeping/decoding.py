@@ -85,7 +85,7 @@ def run(args: Arguments) -> None:
     bundle = load_bundle(args.model)
     with progress("settings, at most") as tell:
         rows = Search(bundle, args.rendered, args.out, config).run(tell)
-    text = yaml.safe_dump(to_store(rows, bundle.codec.levels), sort_keys=False)
+    text = yaml.safe_dump(to_store(rows, bundle.codec.levels), sort_keys=False, default_flow_style=None)
     write_whole(args.out / "best.yaml", text.encode())
     print(f"{markdown(rows)}\n{text}", end="")
 

@@ -67,8 +67,9 @@ def run(args: Arguments) -> None:
         args.seed, args.device,
     )  # fmt: skip
     network = networks.coherence(args.coherence)
-    with progress("thousandths") as tell:
-        report = measure(load_bundle(args.model), args.rendered, network, config, steps(tell))
+    with progress("seconds") as tell:
+        told = steps(tell, round(args.minutes * 60))
+        report = measure(load_bundle(args.model), args.rendered, network, config, told)
     text = markdown(report)
     for path, content in ((args.json, to_json(report)), (args.markdown, text)):
         if path:
@@ -76,15 +77,15 @@ def run(args: Arguments) -> None:
     print(text, end="")
 
 
-def steps(tell: Callable[[int, int], None]) -> Callable[[float], None]:
-    """Shares as thousandths, told when another twentieth is done."""
+def steps(tell: Callable[[int, int], None], seconds: int) -> Callable[[float], None]:
+    """Shares as seconds that were played, told when another twentieth is done."""
     said = -1
 
     def share(value: float) -> None:
         nonlocal said
         if int(value * 20 + 1e-9) > said:
             said = int(value * 20 + 1e-9)
-            tell(said * 50, 1000)
+            tell(round(said * seconds / 20), seconds)
 
     return share
 

@@ -8,6 +8,8 @@ import tyro
 
 from bandmate.commands.sweeping.common import in_range, progress
 
+MOST = 12  # clips, unless more are asked for
+
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
@@ -20,14 +22,19 @@ class Arguments:
     """Folders of bandmate generate, or of one point and seed of a sweep; all of the same clips."""
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
     """Where the page goes: index.html, audio/, pictures/."""
-    clips: int = 12
-    """How many clips, of as many songs as there are."""
+    clips: int | None = None
+    """How many clips, of as many songs as there are; default: 12, or all where there are fewer."""
     seed: int = 0
     """Which clips."""
 
 
 def run(args: Arguments) -> None:
-    in_range({"--clips": (args.clips, 1, 9999), "--seed": (args.seed, 0, 2**63 - 1)})
+    in_range(
+        {
+            "--clips": (MOST if args.clips is None else args.clips, 1, 9999),
+            "--seed": (args.seed, 0, 2**63 - 1),
+        }
+    )
     if not args.folders:
         raise ValueError("--folders needs one or more, as in mine=clips/duet")
     if args.out.exists() and not args.out.is_dir():
@@ -38,5 +45,7 @@ def run(args: Arguments) -> None:
     from bandmate.sweep.page import write_page
 
     with progress("clips") as tell:
-        chosen = write_page(named_folders(args.folders), args.out, args.clips, args.seed, tell)
+        folders = named_folders(args.folders)
+        count = MOST if args.clips is None else args.clips
+        chosen = write_page(folders, args.out, count, args.seed, tell, fewer=args.clips is None)
     print(f"{args.out / 'index.html'}: {len(chosen)} clips")

@@ -76,6 +76,8 @@ class Arguments:
     """--cluster: GPUs for each point."""
     device: str = "cpu"
     """Where to compute: cpu, cuda ..."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the model's weights while it plays: bf16 is quicker in large batches."""
     threads: int = 0
     """CPU threads of each process; 0 = as many as torch takes by itself, 1 with several workers."""
 
@@ -128,7 +130,7 @@ def sweep_of(args: Arguments) -> "Sweep":
     config = PlaneConfig(
         ScoreConfig(choice, args.out / "heard"),
         PlacesConfig(split=args.split, frames=round(args.seconds * 50), seed=args.seed),
-        args.clips, args.seeds, args.batch, args.device, threads, args.discard,
+        args.clips, args.seeds, args.batch, args.device, threads, args.discard, args.precision,
     )  # fmt: skip
     base = Point(StreamSpec(0, 1))  # replaced by the first point of the grid
     return Sweep(args.rendered.resolve(), args.out.resolve(), models(args), config, base)
