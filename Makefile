@@ -13,6 +13,9 @@ PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 # Debian packages: the SoundFonts that the tests render with, MMA, which arranges generated songs, and a browser.
 PACKAGES = timgm6mb-soundfont fluidr3mono-gm-soundfont mma chromium
 
+# A process on each core, a file of tests to one of them, so that what a file prepares is prepared once.
+SHARED = -n logical --maxprocesses 8 --dist loadfile
+
 DEMO_CLIP = bandmate/assets/demo/demo.flac
 DEMO_FLAGS = --instrument Bass --seed 0
 
@@ -66,7 +69,7 @@ check: $(VENV)/.test
 test: $(VENV)/.test packages
 	@failed=0; \
 	echo "== scripts/check"; PYTHON=$(PY) scripts/check || failed=1; \
-	echo "== fast tests"; $(PY) -m pytest -q -m 'not slow' || failed=1; \
+	echo "== fast tests"; OMP_NUM_THREADS=1 $(PY) -m pytest -q -m 'not slow' $(SHARED) || failed=1; \
 	echo "== slow tests"; $(PY) -m pytest -q -m slow || failed=1; \
 	exit $$failed
 

@@ -159,6 +159,9 @@ def check(args: Any) -> None:
             raise ValueError(f"--{name.replace('_', '-')} needs at least one value")
     if not 0.0 <= getattr(args, "listen", 0.0) <= 60.0:
         raise ValueError(f"--listen {args.listen:g} is out of range: give 0 to 60 seconds")
+    audio = getattr(args, "audio", None)
+    if audio and audio.exists() and not audio.is_dir():
+        raise ValueError(f"--audio {audio} is a file: give a folder")
     targets = {"--json": args.json, "--markdown": args.markdown, "--plot": plot}
     check_targets(targets | {"--csv": getattr(args, "csv", None)})
 

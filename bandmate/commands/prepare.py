@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from bandmate.commands.parsing import parse
+from bandmate.commands.sweeping.common import in_range
 
 if TYPE_CHECKING:
     from bandmate.data.space import Extent
@@ -63,7 +64,28 @@ class Arguments:
 
 def main(argv: list[str]) -> int:
     args = parse(Arguments, with_address(argv), "bandmate prepare")
+    check(args)
     return {"band": arrange, "midi": render}.get(args.what, encode)(args)
+
+
+def check(args: Arguments) -> None:
+    """Refuses what cannot work before anything is read or written; ValueError with one sentence."""
+    in_range(
+        {
+            "--submixes": (args.submixes or 0, 0, 10_000),
+            "--seconds": (
+                args.seconds if args.seconds is not None else 40.0,
+                1.0 if args.what == "midi" else 0.02,
+                86_400.0,
+            ),
+            "--renditions": (args.renditions, 1, 99),
+            "--songs": (args.songs, 1, 99_999),
+            "--workers": (args.workers, 0, 4096),
+            "--seed": (args.seed, 0, 2**63 - 1),
+        }
+    )
+    if args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"--out {args.out} is a file: give a folder")
 
 
 def with_address(argv: list[str]) -> list[str]:
@@ -78,8 +100,6 @@ def arrange(args: Arguments) -> int:
     """Generated songs, those that are there already left as they are."""
     from bandmate.data.band import write_songs
 
-    if args.songs < 1:
-        raise ValueError(f"--songs must be 1 or more, not {args.songs}")
     with progress(args.songs) as report:
         for done, path in enumerate(write_songs(args.out, args.songs, args.seed), 1):
             report(done, path.stem)

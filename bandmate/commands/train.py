@@ -48,9 +48,9 @@ class Arguments:
     """Processes on this machine, one for each GPU. Under torchrun: as many as it starts."""
     nodes: int = 1
     """Machines; each runs the same command, best under torchrun."""
-    strategy: str = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """auto, ddp (a copy of the model in each process), fsdp (a share of it)."""
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """auto, cpu or gpu."""
     wandb: str = ""
     """Weights & Biases project to log to."""
@@ -66,7 +66,8 @@ def main(argv: list[str]) -> int:
         return bundle(args)
     if args.data is None:
         raise ValueError(f"--data is missing: train {args.what} needs to know what to learn from")
-    set_up(args.threads)
+    check(args)
+    set_up(args.threads, args.accelerator)
     from bandmate.train import machine, runs
 
     config = config_of(args)
@@ -81,6 +82,19 @@ def main(argv: list[str]) -> int:
         print(f"bandmate train: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def check(args: Arguments) -> None:
+    """Refuses what cannot work before anything is loaded; ValueError with one sentence."""
+    for name, value, least in (
+        ("--threads", args.threads, 0),
+        ("--devices", args.devices, 1),
+        ("--nodes", args.nodes, 1),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be {least} or more, not {value}")
+    if args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"--out {args.out} is a file: give a folder")
 
 
 def config_of(args: Arguments) -> Any:
@@ -99,14 +113,18 @@ def config_of(args: Arguments) -> Any:
     return runs.override(preset(presets.TABLES[args.what], args.preset), settings)
 
 
-def set_up(threads: int) -> None:
-    """Threads, and a clear word when the extra is missing."""
+def set_up(threads: int, accelerator: str) -> None:
+    """Threads, and a clear word when the extra or the GPU is missing."""
     import torch
 
     if threads:
         torch.set_num_threads(threads)
     if importlib.util.find_spec("lightning") is None:
         raise ValueError("training needs the extra packages: pip install 'bandmate[train]'")
+    if accelerator == "gpu" and not torch.accelerator.is_available():
+        raise ValueError(
+            "--accelerator gpu: torch sees no GPU on this machine; leave it out to take what there is"
+        )
     torch.set_float32_matmul_precision("high")  # tensor cores for what stays in float32; no change on a CPU
 
 

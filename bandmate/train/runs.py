@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 import torch
 import yaml
 
-from bandmate.checkpoint import load_bundle, plain, save_bundle
+from bandmate.checkpoint import load_bundle, save_bundle
 from bandmate.configs import CODEC_KINDS, MODEL_KINDS, build
 from bandmate.train.loop import fit, keep_others_runs
 from bandmate.train.machine import Machine
+from bandmate.train.settings import fitting
 
 PARTS = {"codec": CODEC_KINDS, "model": MODEL_KINDS}  # sections of a config that describe a module
 
@@ -32,8 +33,8 @@ def replaced(config: Config, path: list[str], value: Any, setting: str) -> Confi
         raise ValueError(f"{setting}: there is no field {path[0]!r}; known are {', '.join(sorted(fields))}")
     if len(path) > 1:
         value = replaced(getattr(config, path[0]), path[1:], value, setting)
-    elif isinstance(value, list):
-        value = tuple(value)
+    else:
+        value = fitting(config, path[0], value, setting)
     return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
 
 
@@ -151,14 +152,3 @@ def bundle(codec: Any, model: Any, out: Path, sampling: dict[str, Any], about: d
                 f"the model was made for {ours} {name}, the codec has {theirs}: they are no pair"
             )
     save_bundle(out, codec, model, sampling, about)
-
-
-def encoder_fingerprint(codec: torch.nn.Module) -> str:
-    """Names what makes the codes: encoder and codebooks, not the decoder, which may go on learning."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name, value in sorted(plain(codec, half=False).items()):
-        if name.startswith(("encoder.", "quantizer.")):
-            digest.update(name.encode() + value.numpy().tobytes())
-    return digest.hexdigest()[:16]
