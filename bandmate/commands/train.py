@@ -141,7 +141,7 @@ def bundle(args: Arguments) -> int:
         raise ValueError("bundle needs --codec and --lm, the folders of the two runs")
     from bandmate.train import runs
 
-    sampling = {"temperature": 1.0, "top_k": 200, "guidance": 1.5}
+    sampling = {"temperature": 1.0, "top_k": 200, "guidance": 4.0}
     model = runs.load_model(args.lm, args.average)
     runs.bundle(runs.find_codec(args.codec), model, args.out, sampling, {})
     print(f"{args.out} can be given to --model")
