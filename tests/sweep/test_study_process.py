@@ -30,8 +30,8 @@ def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     command = [sys.executable, "-m", "bandmate.cli", "study", "serve", str(folder), "--port", "0"]
     process = subprocess.Popen(
         command, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
+        stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip  # tests that run in the background are deaf to Ctrl-C, and so would be what they start
     try:
         assert process.stdout is not None
         said = process.stdout.readline()
