@@ -44,7 +44,7 @@ def dac_tiny() -> DacConfig:
 
 
 def duet_small() -> DuetConfig:
-    """The bundled model: 7.1 M parameters."""
+    """The bundled model: 7.5 M parameters."""
     return DuetConfig(recall=True)
 
 

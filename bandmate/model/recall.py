@@ -9,7 +9,7 @@ small integers, so that sums of products are exact, and a stream and a training 
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ OFFSETS = (0, 3)  # frames after the one in question whose front is looked at, t
 GROUPS, CLASSES = 10, 12
 NOVELTY = GROUPS + CLASSES
 NOWHERE = -1
+
+Count = TypeVar("Count", int, Tensor)
 
 
 def novelty(x: Tensor, before: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ def likeness_at(new: Tensor, heard: Tensor) -> Tensor:
     """How like the novelty heard last is to that one lag earlier, 0 ... 1.
 
     Args:
-        new: [B, T, NOVELTY] novelty of the frames from the first heard one on.
+        new: [B, T, NOVELTY] novelty of the frames from the first heard one on; the sums are exact for a minute at least.
         heard: [B, S] how many of them have been heard, at each column.
     Returns:
         [B, S, lags]; of two that are as like, the shorter lag is a little higher.
@@ -84,10 +86,11 @@ def likeness_now(past: Tensor, heard: int) -> Tensor:
     recent = past[:, LONGEST:]
     product = diagonals(recent @ past.transpose(1, 2)).sum(1, keepdim=True)
     energy = F.pad(past.square().sum(-1).cumsum(1), (1, 0))
-    return score(product, energy, torch.full((len(past), 1), past.shape[1]), torch.full((1, 1), heard))
+    end = torch.full((len(past), 1), past.shape[1], device=past.device)
+    return score(product, energy, end, torch.full((1, 1), heard, device=past.device))
 
 
-def asked(heard: Tensor) -> Tensor:
+def asked(heard: Count) -> Count:
     """The period is sought anew whenever REFRESH frames have been heard, whatever k is."""
     return heard // REFRESH * REFRESH
 
@@ -95,7 +98,8 @@ def asked(heard: Tensor) -> Tensor:
 def diagonals(gram: Tensor) -> Tensor:
     """[B, N, N + LONGEST] -> [B, N, lags]: of frame n, the product with the frame one lag earlier."""
     batch, rows, columns = gram.shape
-    return gram.contiguous().as_strided((batch, rows, len(lags())), (rows * columns, columns + 1, 1))
+    size = (batch, rows, LONGEST + 1 - SHORTEST)
+    return gram.contiguous().as_strided(size, (rows * columns, columns + 1, 1))
 
 
 def score(product: Tensor, energy: Tensor, end: Tensor, heard: Tensor) -> Tensor:
@@ -107,9 +111,8 @@ def score(product: Tensor, energy: Tensor, end: Tensor, heard: Tensor) -> Tensor
         heard: [B, S] frames heard in all: frames before the first have no likeness.
     """
     lag, now = lags().to(product.device), heard[..., None]
-    alone = (lag - (now - COMPARED).clamp(min=0)).clamp(
-        min=0
-    )  # compared frames whose partner is before the first
+    # Of the frames compared, those whose partner would be before the first.
+    alone = (lag - (now - COMPARED).clamp(min=0)).clamp(min=0)
     pairs = (now.clamp(max=COMPARED) - alone).clamp(min=0)
     before = torch.broadcast_tensors(0 * pairs, pairs, lag, lag + pairs)
     place = (end[..., None] - torch.stack(before)).clamp(min=0)
@@ -204,7 +207,7 @@ class Memory:
     def at(self, columns: Tensor, heard: int) -> tuple[Tensor, Tensor]:
         """What :class:`Recall` takes, for columns [S] that are made now."""
         heard = heard - self.first
-        like = self.period(heard // REFRESH * REFRESH).expand(-1, len(columns), -1)
+        like = self.period(asked(heard)).expand(-1, len(columns), -1)
         where = places(like, columns - self.first, torch.full(like.shape[:2], heard, device=like.device))
         frame = torch.where(where.frame == NOWHERE, NOWHERE, where.frame % RING)
         return fetch(self.fronts, frame), where.score

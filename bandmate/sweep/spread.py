@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
+from bandmate.data.parallel import stay_with_parent
+
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 TRIES = 4  # to begin a cluster of this machine
 
@@ -39,7 +41,7 @@ class Spread:
 
 def in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
     """Fresh processes: a fork of one with threads may hang."""
-    pool = ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"))
+    pool = ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"), stay_with_parent)
     try:
         for done in as_completed([pool.submit(work, item) for item in items]):
             yield done.result()

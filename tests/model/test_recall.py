@@ -14,12 +14,14 @@ from bandmate.model.recall import (
     NOVELTY,
     NOWHERE,
     OFFSETS,
+    REMEMBERED,
     RING,
     SHORTEST,
     Memory,
     asked,
     lags,
     likeness_at,
+    likeness_now,
     novelty,
     places,
 )
@@ -49,7 +51,7 @@ def test_a_stream_finds_what_a_window_finds_bit_by_bit(until: int) -> None:
     x = music(1500)
     whole = likeness_at(novelty(x, x[:, :1]), torch.tensor([[until], [until]]))
     memory = heard_in_pieces(x, (1, 5, 32), until)
-    assert torch.equal(memory.period(int(asked(torch.tensor(until)))), whole)
+    assert torch.equal(memory.period(asked(until)), whole)
 
 
 @pytest.mark.parametrize(("t_f", "expected"), [(0, 40), (-20, 40), (-50, 80), (-100, 120)])
@@ -128,6 +130,13 @@ def test_a_duet_begins_as_one_without_recall() -> None:
     with torch.inference_mode():
         a, b = (m(x, previous, torch.tensor([3, 8]), view) for m in (model, plain))
     assert torch.equal(a, b)
+
+
+def test_the_period_is_sought_where_the_past_lies() -> None:
+    """On a device that is not the CPU: mixing the two is an error there."""
+    like = likeness_now(torch.zeros(2, REMEMBERED, NOVELTY, device="meta"), 100)
+    heard = torch.full((2, 1), 100, device="meta")
+    assert places(like, torch.zeros(1, dtype=torch.long, device="meta"), heard).frame.device.type == "meta"
 
 
 def test_recall_needs_a_spectrum() -> None:
