@@ -124,7 +124,7 @@ class Run:
     """One performance of one file, from the loaded model to the report."""
 
     def __init__(self, args: Arguments, spec: "StreamSpec", reader: "AudioReader") -> None:
-        from bandmate.checkpoint import load_bundle, sampling_for
+        from bandmate.checkpoint import DRAWING, load_bundle, sampling_for
         from bandmate.instruments import INSTRUMENTS, lookup
         from bandmate.stream.quick import quick
 
@@ -137,9 +137,7 @@ class Run:
         self.bundle: Bundle = quick(bundle) if args.precision == "int8" else bundle
         self.precision = "fp32" if self.bundle is bundle else "int8"
         self.sampling = sampling_for(self.bundle.card, spec.t_f_seconds) | {
-            name: getattr(args, name)
-            for name in ("temperature", "top_k", "guidance")
-            if getattr(args, name) is not None
+            name: getattr(args, name) for name in DRAWING if getattr(args, name) is not None
         }
 
     def engine(self, spec: "StreamSpec", first_column: int = 0) -> "Engine":

@@ -10,6 +10,10 @@ import tyro
 
 from bandmate.commands.parsing import parse
 
+SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_k": 200, "guidance": 1.5}
+# What `bandmate sweep decoding` found for the bundled duet.
+DUET_SAMPLING = SAMPLING | {"guidance": 4.0, "by_t_f": {0.0: {"guidance": 4.0}, 1.0: {"guidance": 3.0}}}
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -139,10 +143,11 @@ def listeners(args: Arguments) -> tuple[Any, ...]:
 def bundle(args: Arguments) -> int:
     if args.codec is None or args.lm is None:
         raise ValueError("bundle needs --codec and --lm, the folders of the two runs")
+    from bandmate.model.duet import Duet
     from bandmate.train import runs
 
-    sampling = {"temperature": 1.0, "top_k": 200, "guidance": 4.0}
     model = runs.load_model(args.lm, args.average)
+    sampling = DUET_SAMPLING if isinstance(model, Duet) else SAMPLING
     runs.bundle(runs.find_codec(args.codec), model, args.out, sampling, {})
     print(f"{args.out} can be given to --model")
     return 0
