@@ -29,7 +29,7 @@ DRAWING = ("temperature", "top_k", "guidance")
 class Bundle:
     """Everything needed to play: a codec and a model of any kind (:mod:`bandmate.configs`).
 
-    ``card["sampling"]`` holds the advised temperature, top_k and guidance; :func:`sampling_for` reads it.
+    ``card["sampling"]`` holds the advised fields of DRAWING; :func:`sampling_for` reads it.
     """
 
     name: str
@@ -84,7 +84,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def check_by_t_f(sampling: dict[str, Any], path: Path) -> None:
-    """ValueError unless ``by_t_f`` is absent or {seconds: {temperature, top_k or guidance: value}}."""
+    """ValueError unless ``by_t_f`` is absent or {seconds: {a field of DRAWING: value}}."""
     by_t_f = sampling.get("by_t_f", {})
     numbers = isinstance(by_t_f, dict) and all(
         isinstance(t_f, int | float) and not isinstance(t_f, bool) and math.isfinite(t_f) for t_f in by_t_f

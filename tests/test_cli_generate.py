@@ -288,9 +288,9 @@ def test_null_and_shuffled_inputs(made: Path, rendered: Path, model: Path, tmp_p
     for row in read_rows(tmp_path / "--shuffle-input"):
         assert row["heard"]["song"] != row["song"]
     assert all(row["sampling"]["guidance"] == 0 for row in read_rows(tmp_path / "--null-input"))
-    deaf = tmp_path / "deaf"
-    assert run(rendered, model, deaf, "--t-f", -0.2, "--null-input", "--clips", 3) == 0
-    assert np.array_equal(sounds(deaf, "prediction"), played["--null-input"])  # hears nothing at any t_f
+    early = tmp_path / "early"
+    assert run(rendered, model, early, "--t-f", -0.2, "--null-input", "--clips", 3) == 0
+    assert np.array_equal(sounds(early, "prediction"), played["--null-input"])  # hears nothing at any t_f
 
 
 @pytest.mark.parametrize(("kind", "t_f", "k"), [("offline-prefix-tiny", 50, 1), ("stemgen-tiny", 50, 50)])

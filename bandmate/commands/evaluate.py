@@ -13,7 +13,7 @@ import tyro
 from bandmate.commands.evaluation.coherence import Coherence, coherence
 from bandmate.commands.evaluation.systems import Systems, systems
 from bandmate.commands.files import check_targets, write_whole
-from bandmate.commands.parsing import parse
+from bandmate.commands.parsing import in_range, parse
 
 if TYPE_CHECKING:
     from bandmate.sweep.music import Record
@@ -145,8 +145,12 @@ def check(args: Any) -> None:
             raise ValueError(f"--{name} must be 1 or more, not {value}")
     if getattr(args, "stems", 0) < 0 or args.threads < 0 or args.seed < 0:
         raise ValueError("--stems, --threads and --seed must be 0 or more")
-    if not 1.0 <= getattr(args, "seconds", 10.0) <= 600.0:
-        raise ValueError(f"--seconds {args.seconds:g} is out of range: give 1 to 600")
+    in_range(
+        {
+            "--seconds": (getattr(args, "seconds", None), 1, 600),
+            "--listen": (getattr(args, "listen", None), 0, 60),
+        }
+    )
     plot = getattr(args, "plot", None)
     if plot and plot.suffix.lower() != ".png":
         raise ValueError(f"--plot writes PNG only: name the file {plot.with_suffix('.png')}")
@@ -157,8 +161,6 @@ def check(args: Any) -> None:
             raise ValueError(f"--{name.replace('_', '-')} takes seconds from {least:g} to 60")
         if isinstance(given, tuple) and hasattr(args, name) and not given:
             raise ValueError(f"--{name.replace('_', '-')} needs at least one value")
-    if not 0.0 <= getattr(args, "listen", 0.0) <= 60.0:
-        raise ValueError(f"--listen {args.listen:g} is out of range: give 0 to 60 seconds")
     audio = getattr(args, "audio", None)
     if audio and audio.exists() and not audio.is_dir():
         raise ValueError(f"--audio {audio} is a file: give a folder")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from bandmate.commands.parsing import parse
+from bandmate.commands.parsing import drawing_in_range, in_range, parse
 
 if TYPE_CHECKING:
     from bandmate.checkpoint import Bundle
@@ -100,23 +100,20 @@ def main(argv: list[str]) -> int:
 
 def check(args: Arguments) -> None:
     """Refuses what cannot work before anything is loaded; ValueError with one sentence."""
-    ranges: tuple[tuple[str, float | None, float, float], ...] = (
-        ("--clips", args.clips, 1, 99_999),
-        ("--seconds", args.seconds, 1.0, 600.0),
-        ("--t-f", args.t_f, -60.0, 60.0),
-        ("--k", args.k, 0.02, 60.0),
-        ("--post", args.post, 0.0, 600.0),
-        ("--max-inputs", args.max_inputs, 0, 1000),
-        ("--seed", args.seed, 0, 2**63 - 1),
-        ("--batch", args.batch, 1, 4096),
-        ("--threads", args.threads, 0, 1024),
-        ("--guidance", args.guidance, 0.0, 100.0),
-        ("--temperature", args.temperature, 0.0, 100.0),
-        ("--top-k", args.top_k, 1, 1_000_000),
+    in_range(
+        {
+            "--clips": (args.clips, 1, 99_999),
+            "--seconds": (args.seconds, 1.0, 600.0),
+            "--t-f": (args.t_f, -60.0, 60.0),
+            "--k": (args.k, 0.02, 60.0),
+            "--post": (args.post, 0.0, 600.0),
+            "--max-inputs": (args.max_inputs, 0, 1000),
+            "--seed": (args.seed, 0, 2**63 - 1),
+            "--batch": (args.batch, 1, 4096),
+            "--threads": (args.threads, 0, 1024),
+        }
     )
-    for name, value, low, high in ranges:
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"{name} {value:g} is out of range: give {low:g} to {high:g}")
+    drawing_in_range(args)
     if args.null_input and args.shuffle_input:
         raise ValueError("--null-input hears nothing, --shuffle-input another song: choose one of them")
     if args.null_input and args.guidance is not None:

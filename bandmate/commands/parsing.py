@@ -1,8 +1,9 @@
-"""Arguments by tyro, its boxed complaints reduced to one line."""
+"""Arguments by tyro, its boxed complaints reduced to one line; and what options may be."""
 
 import contextlib
 import io
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import tyro
 
@@ -21,6 +22,24 @@ def parse(kind: type[Arguments], argv: list[str], prog: str) -> Arguments:
         if not leave.code:
             raise
         raise ValueError(f"{one_line(complaint.getvalue())}; see {prog} --help") from None
+
+
+def in_range(ranges: Mapping[str, tuple[float | None, float, float]]) -> None:
+    """option -> (value, least, most). ValueError with one sentence for the first that is given and out of range."""
+    for name, (value, low, high) in ranges.items():
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{name} {value:g} is out of range: give {low:g} to {high:g}")
+
+
+def drawing_in_range(args: Any) -> None:
+    """The same for the options that say how codes are drawn."""
+    in_range(
+        {
+            "--guidance": (args.guidance, 0, 100),
+            "--temperature": (args.temperature, 0, 100),
+            "--top-k": (args.top_k, 1, 1_000_000),
+        }
+    )
 
 
 def one_line(box: str) -> str:

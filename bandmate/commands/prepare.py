@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from bandmate.commands.parsing import parse
-from bandmate.commands.sweeping.common import in_range
+from bandmate.commands.parsing import in_range, parse
 
 if TYPE_CHECKING:
     from bandmate.data.space import Extent

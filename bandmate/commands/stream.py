@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from bandmate.commands.files import check_targets, write_whole
-from bandmate.commands.parsing import parse
+from bandmate.commands.parsing import drawing_in_range, in_range, parse
 
 if TYPE_CHECKING:
     from bandmate.audio.io import AudioReader
@@ -98,18 +98,15 @@ def check(args: Arguments) -> "StreamSpec":
     for name, seconds, (least, most) in (("--t-f", args.t_f, T_F_RANGE), ("--k", args.k, K_RANGE)):
         if not least - 1e-9 <= seconds <= most + 1e-9:
             raise ValueError(f"{name} {seconds:g} is out of range: give {least:g} to {most:g} seconds")
-    ranges: tuple[tuple[str, float | None, float, float], ...] = (
-        ("--gain", args.gain, -60.0, 60.0),
-        ("--listen", args.listen, 0.0, 86_400.0),
-        ("--guidance", args.guidance, 0.0, 100.0),
-        ("--temperature", args.temperature, 0.0, 100.0),
-        ("--top-k", args.top_k, 1, 1_000_000),
-        ("--threads", args.threads, 0, 1024),
-        ("--seed", args.seed, 0, 2**63 - 1),
+    in_range(
+        {
+            "--gain": (args.gain, -60.0, 60.0),
+            "--listen": (args.listen, 0.0, 86_400.0),
+            "--threads": (args.threads, 0, 1024),
+            "--seed": (args.seed, 0, 2**63 - 1),
+        }
     )
-    for name, value, low, high in ranges:
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"{name} {value:g} is out of range: give {low:g} to {high:g}")
+    drawing_in_range(args)
     if args.realtime and args.latency is not None:
         raise ValueError("--realtime keeps to the wall clock, --latency to a made-up one: choose one of them")
     lookup(args.instrument)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from bandmate.model.duet_network import DuetConfig, DuetNetwork
 from bandmate.model.ears import MelEars
 from bandmate.model.recall import Memory
-from bandmate.model.sampling import Sampler, guide
+from bandmate.model.sampling import Sampler
 from bandmate.model.tokens import MISSING
 from bandmate.nn.transformer import additive, attend_few, rotary_angles
 from bandmate.spec import StreamSpec
@@ -90,14 +90,10 @@ class Duet(DuetNetwork):
     columns share it. Source of the interface: docs/design.md.
     """
 
-    first_row: Tensor  # [K, 1] of each level's embeddings, were they one table
-
     def __init__(self, config: DuetConfig | None = None) -> None:
         super().__init__(config)
         self.ears = self.config.ears
         self.mel_ears = MelEars() if self.ears == "mel" else None
-        levels, rows, _ = self.embedding.shape
-        self.register_buffer("first_row", torch.arange(levels)[:, None] * rows, persistent=False)
 
     def init_ears(self, batch: int) -> Any:
         """State of :meth:`hear`."""
@@ -195,7 +191,7 @@ class Duet(DuetNetwork):
                 y = self._step(state.previous[:, :, None], state, ahead.one(at))
                 logits = self.logits(y)[:, 0].float()
                 if state.rows > state.batch:
-                    logits = guide(logits[: state.batch], logits[state.batch :], sampler.guidance)
+                    logits = sampler.guide(logits[: state.batch], logits[state.batch :])
                 frames.append(self._append(sampler(logits, state.column), state))
         return self._joined(frames, state), state
 
@@ -256,7 +252,7 @@ class Duet(DuetNetwork):
 
     def _step(self, previous: Tensor, state: DuetState, ahead: Ahead) -> Tensor:
         """Runs the played tower over the columns ahead: previous [B, K, n] -> [R, n, D]."""
-        y = (self._embed(previous) + ahead.told).flatten(0, 1)
+        y = (self.embed(previous) + ahead.told).flatten(0, 1)
         for layer, block in enumerate(self.played):
             q, k, v = block.attention_in(y, ahead.angles)
             state.keys[layer, :, :, ahead.place], state.values[layer, :, :, ahead.place] = k, v
@@ -266,10 +262,6 @@ class Duet(DuetNetwork):
             ]
             y = block.finish(y, torch.cat(fetched))
         return y
-
-    def _embed(self, columns: Tensor) -> Tensor:
-        """The sum of the embeddings of all levels, looked up in one go: [B, K, n] -> [B, n, D]."""
-        return F.embedding(columns + self.first_row, self.embedding.flatten(0, 1)).sum(1)
 
     def _step_mask(self, positions: Tensor, state: DuetState) -> Tensor:
         """0 where a played position may look, minus infinity elsewhere: [n, slots]."""

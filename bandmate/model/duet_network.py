@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bandmate.model.ears import CodeFront, MelFront
 from bandmate.model.recall import Recall, fetch, likeness_at, novelty, places
@@ -62,6 +63,8 @@ class Visibility:
 class DuetNetwork(nn.Module):
     """Two towers; see the module's first lines. It is played live through :class:`bandmate.model.duet.Duet`."""
 
+    first_row: Tensor  # [K, 1] of each level's embeddings, were they one table
+
     def __init__(self, config: DuetConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or DuetConfig()
@@ -82,6 +85,8 @@ class DuetNetwork(nn.Module):
         # What attention rests on when nothing fits. Its key is zero: a score that does not depend on the position.
         self.sinks = nn.Parameter(torch.randn(c.layers, c.kv_heads, c.sinks, c.width // c.heads) * 0.2)
         self.embedding = nn.Parameter(torch.randn(c.levels, c.codes + SPECIAL, c.width) * 0.02)
+        first_row = torch.arange(c.levels)[:, None] * (c.codes + SPECIAL)
+        self.register_buffer("first_row", first_row, persistent=False)
         self.instrument = nn.Embedding(c.instruments, c.width)
         self.age = nn.Linear(AGE_FEATURES, c.width)
         self.deaf = nn.Parameter(torch.zeros(c.width))
@@ -110,8 +115,11 @@ class DuetNetwork(nn.Module):
         Returns:
             [B, S, D]
         """
-        x = sum(table[previous[:, level]] for level, table in enumerate(self.embedding))
-        return x + self.tell(instrument, age, deaf)
+        return self.embed(previous) + self.tell(instrument, age, deaf)
+
+    def embed(self, columns: Tensor) -> Tensor:
+        """The sum of the embeddings of all levels, looked up in one go: [B, K, S] -> [B, S, D]."""
+        return F.embedding(columns + self.first_row, self.embedding.flatten(0, 1)).sum(1)
 
     def tell(self, instrument: Tensor, age: Tensor, deaf: Tensor) -> Tensor:
         """What a position is told beside the columns before it: [B], [B, S], [B] -> [B, S, D]."""

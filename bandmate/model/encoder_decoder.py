@@ -217,7 +217,7 @@ class EncoderDecoder(nn.Module):
         call, frames = state.column, []
         for _ in range(n):
             logits = self.heads(self._step(state.previous[:, :, None], state, call)[:, -1]).float()
-            logits = state.guided(logits, sampler.guidance)
+            logits = state.guided(logits, sampler)
             frames.append(self._append(sampler(logits, state.column), state))
         return joined(frames, state.tape.empty), state
 

@@ -164,7 +164,7 @@ class FusedNetwork(nn.Module):
                 h = self._step(state, state.previous[:, :, -1:])
             assert h is not None
             logits = self.heads(h[:, -1]).float()
-            logits = state.guided(logits, sampler.guidance)
+            logits = state.guided(logits, sampler)
             frames.append(self._append(sampler(logits, state.column), state))
         return joined(frames, state.tape.empty), state
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bandmate.model.paper import CodeInput, ColumnEmbedding, Heads, PaperConfig, wanted_columns
-from bandmate.model.sampling import Sampler, guide
+from bandmate.model.sampling import Sampler
 from bandmate.model.tokens import from_columns, to_columns
 from bandmate.nn.stack import Stack
 from bandmate.nn.transformer import attend
@@ -100,7 +100,7 @@ class OfflinePrefix(nn.Module):
             h = self._run(self.output(column[:, :, None]).repeat(rows, 1, 1), x.shape[2] + at, cache)
             logits = self.heads(h)[:, 0].float()
             if sampler.guided:
-                logits = guide(logits[: len(x)], logits[len(x) :], sampler.guidance)
+                logits = sampler.guide(logits[: len(x)], logits[len(x) :])
             there = (at - level >= 0) & (at - level < frames)
             column = torch.where(there, sampler(logits, at), empty)
             columns.append(column)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """Temperature, top-k and guidance; ``temperature`` and ``top_k`` may be given per level.
+    """Temperature, top-k and guidance, each for all levels or one per level.
 
     Guidance g moves the logits to ``null + g * (given - null)`` (classifier-free; Ho and Salimans 2022); 1 is none.
     Temperature 0 takes the most probable code. ``players`` names the rows of a batch, so that a player's draws do not
@@ -18,7 +18,7 @@ class Sampler:
 
     temperature: float | tuple[float, ...] = 1.0
     top_k: int | tuple[int, ...] = 200
-    guidance: float = 1.0
+    guidance: float | tuple[float, ...] = 1.0
     seed: int = 0
     players: tuple[int, ...] | None = None
 
@@ -27,13 +27,24 @@ class Sampler:
             raise ValueError(f"temperature must be 0 or more, not {self.temperature}")
         if min(np.atleast_1d(self.top_k)) < 1:
             raise ValueError(f"top-k must be at least 1, not {self.top_k}")
-        if not np.isfinite(self.guidance) or self.guidance < 0:
+        if min(np.atleast_1d(self.guidance)) < 0 or not np.all(np.isfinite(self.guidance)):
             raise ValueError(f"guidance must be 0 or more, not {self.guidance}")
 
     @property
     def guided(self) -> bool:
         """Whether the model must also be asked what it would play without hearing anything."""
-        return self.guidance != 1.0
+        return bool(np.any(np.not_equal(self.guidance, 1.0)))
+
+    def guide(self, given: Tensor, null: Tensor, level: int | None = None) -> Tensor:
+        """Logits moved away from those of a player who hears nothing.
+
+        Args:
+            given, null: [B, K, V], of all levels; or [..., V], of the one that ``level`` names.
+        """
+        guidance = torch.as_tensor(self.guidance, dtype=given.dtype, device=given.device)
+        if guidance.ndim:
+            guidance = guidance[:, None] if level is None else guidance[level]
+        return null + guidance * (given - null)
 
     def __call__(self, logits: Tensor, column: int) -> Tensor:
         """logits [B, K, V] of one column, codes only -> codes [B, K]."""
@@ -73,8 +84,3 @@ def among_highest(logits: np.ndarray, counts: np.ndarray) -> np.ndarray:
         ordered, np.broadcast_to(last[:, None], (len(logits), len(last), 1)), axis=-1
     )
     return logits >= threshold
-
-
-def guide(given: Tensor, null: Tensor, guidance: float) -> Tensor:
-    """Logits moved away from those of a player who hears nothing."""
-    return null + guidance * (given - null)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bandmate.model.paper import IGNORED, CodeInput, Heads, PaperConfig
-from bandmate.model.sampling import Sampler, guide
+from bandmate.model.sampling import Sampler
 from bandmate.nn.stack import Stack
 from bandmate.spec import StreamSpec
 
@@ -150,19 +150,19 @@ class StemGen(nn.Module):
         steps, left = int(at(self.config.steps, level)), y.shape[2]
         hidden = torch.ones_like(y[:, level], dtype=torch.bool)
         for step in range(steps):
-            logits = self._logits(level, x, y, instrument, sampler.guidance)
+            logits = self._logits(level, x, y, instrument, sampler)
             left = still_hidden(left, y.shape[2], step, steps)
             noise = at(self.config.noise, level) * (1 - (step + 1) / steps)
             y[:, level], hidden = self._step(logits, y[:, level], hidden, left, noise, (level, step), sampler)
 
-    def _logits(self, level: int, x: Tensor, y: Tensor, instrument: Tensor, guidance: float) -> Tensor:
+    def _logits(self, level: int, x: Tensor, y: Tensor, instrument: Tensor, sampler: Sampler) -> Tensor:
         """Logits [B, T, V] of one level, guided."""
-        if guidance == 1.0:
+        if not sampler.guided:
             return self._level(level, self.hidden_states(x, y, instrument))
         x, y, instrument = (torch.cat([part, part]) for part in (x, y, instrument))
         deaf = torch.arange(len(x), device=x.device) >= len(x) // 2
         given, null = self._level(level, self.hidden_states(x, y, instrument, deaf)).chunk(2)
-        return guide(given, null, guidance)
+        return sampler.guide(given, null, level)
 
     def _level(self, level: int, h: Tensor) -> Tensor:
         """The head of one level alone, [B, T, D] -> [B, T, V] in float32 or wider."""

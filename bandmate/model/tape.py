@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from bandmate.model.sampling import guide
+from bandmate.model.sampling import Sampler
 from bandmate.model.tokens import MISSING
 
 
@@ -71,10 +71,10 @@ class Player:
         if guided and self.rows == self.batch:
             raise ValueError("this player was begun without guidance: pass guided=True to init_state")
 
-    def guided(self, logits: Tensor, guidance: float) -> Tensor:
+    def guided(self, logits: Tensor, sampler: Sampler) -> Tensor:
         """Logits of all rows [R, K, V] -> of the players [B, K, V]."""
         deaf = logits[self.batch :]
-        return guide(logits[: self.batch], deaf, guidance) if len(deaf) else logits
+        return sampler.guide(logits[: self.batch], deaf) if len(deaf) else logits
 
 
 def joined(frames: list[Tensor | None], like: Tensor) -> Tensor:

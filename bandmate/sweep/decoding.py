@@ -8,7 +8,7 @@ scores: what is drawn too narrowly scores well and sounds poor.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,14 @@ MEMORY = Memory()
 
 @dataclass(frozen=True)
 class Setting:
-    """How codes are drawn. temperature: of level 1, and of the finer levels."""
+    """How codes are drawn.
+
+    guidance: of level 1; share: how much of it the finer levels have, 0 is none. first, finer: the temperatures of level
+    1 and of the others.
+    """
 
     guidance: float = 1.0
+    share: float = 1.0
     first: float = 1.0
     finer: float = 1.0
     top_k: int = 200
@@ -47,13 +52,16 @@ class Setting:
     def sampling(self, levels: int) -> dict[str, Any]:
         """As a bundle's card has it."""
         temperature = [self.first, *[self.finer] * (levels - 1)]
-        return {"temperature": temperature, "top_k": self.top_k, "guidance": self.guidance}
+        rest = 1 + self.share * (self.guidance - 1)
+        guidance = self.guidance if rest == self.guidance else [self.guidance, *[rest] * (levels - 1)]
+        return {"temperature": temperature, "top_k": self.top_k, "guidance": guidance}
 
     @property
     def name(self) -> str:
-        return f"g{self.guidance:g}_t{self.first:g}-{self.finer:g}_top{self.top_k}"
+        return f"g{self.guidance:g}_s{self.share:g}_t{self.first:g}-{self.finer:g}_top{self.top_k}"
 
 
+SEARCHED = tuple(field.name for field in fields(Setting))  # in this order
 REFERENCE = Setting()  # the paper's A.5
 
 
@@ -64,7 +72,8 @@ class DecodingConfig:
     scoring: ScoreConfig
     t_f: tuple[float, ...] = (-1.0, -0.4, 0.0, 1.0)
     k: float = 0.1
-    guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
+    guidance: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
+    share: tuple[float, ...] = (0.5, 1.0)
     first: tuple[float, ...] = (0.7, 0.85, 1.0)
     finer: tuple[float, ...] = (0.8, 0.9, 1.0)
     top_k: tuple[int, ...] = (50, 100, 200)
@@ -93,7 +102,7 @@ class Search:
             best, reference = REFERENCE, self.score(REFERENCE, t_f, store, None)
             tried.append(reference)
             scores = {REFERENCE: reference}
-            for field in ("guidance", "first", "finer", "top_k") * c.rounds:
+            for field in SEARCHED * c.rounds:
                 for setting in (replace(best, **{field: value}) for value in getattr(c, field)):
                     if setting not in scores:
                         scores[setting] = self.score(setting, t_f, store, reference)
@@ -106,7 +115,7 @@ class Search:
     def most(self) -> int:
         """Settings per t_f at most."""
         c = self.config
-        return 1 + c.rounds * sum(len(getattr(c, field)) for field in ("guidance", "first", "finer", "top_k"))
+        return 1 + c.rounds * sum(len(getattr(c, field)) for field in SEARCHED)
 
     def settings(self) -> dict[str, Any]:
         c = self.config
@@ -201,13 +210,13 @@ def to_store(rows: Sequence[Row], levels: int) -> dict[str, Any]:
 
 
 def setting_of(row: Mapping[str, Any]) -> Setting:
-    return Setting(row["guidance"], row["first"], row["finer"], row["top_k"])
+    return Setting(**{field: row[field] for field in SEARCHED})
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Every setting by t_f; the reference first, the winner marked."""
     best = {row["name"] for row in best_by_t_f(rows).values()}
-    head = ["", "t_f (s)", "guidance", "T level 1", "T finer", "top-k"]
+    head = ["", "t_f (s)", "guidance", "share", "T level 1", "T finer", "top-k"]
     head += ["objective", "NC", "NB", "chroma", "onsets", "Fréchet distance", "silent share"]
     lines = [head]
     for row in rows:
@@ -216,7 +225,7 @@ def markdown(rows: Sequence[Row]) -> str:
         shares = [
             plain(share, 2) if (share := row.get(f"normalised_{metric}")) else "–" for metric in OBJECTIVE
         ]
-        drawn = [f"{row['guidance']:g}", f"{row['first']:g}", f"{row['finer']:g}", str(row["top_k"])]
+        drawn = [f"{row[field]:g}" for field in SEARCHED]
         sound = [number(row["fad"], 2), number(row["silent_share"], 3)]
         lines.append([mark, seconds(row["t_f"]), *drawn, number(row["objective"], 3), *shares, *sound])
     used = sorted({metric for row in rows for metric in row["of"]})

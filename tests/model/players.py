@@ -10,6 +10,7 @@ from bandmate.configs import decoder_tiny, encoder_decoder_tiny, prefix_decoder_
 from bandmate.model.decoder import Decoder
 from bandmate.model.encoder_decoder import EncoderDecoder
 from bandmate.model.prefix_decoder import PrefixDecoder
+from bandmate.model.sampling import Sampler
 from bandmate.model.tokens import to_columns
 
 INSTRUMENTS = torch.tensor([3, 8])
@@ -28,6 +29,8 @@ PLANE = [
 
 class Fixed:
     """Stands in for a sampler: plays given columns and keeps the logits."""
+
+    guide = Sampler.guide
 
     def __init__(self, columns: Tensor, guidance: float = 1.0, first: int = 0) -> None:
         self.columns, self.guidance, self.first = columns, guidance, first

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bandmate.model.sampling import Sampler, guide
+from bandmate.model.sampling import Sampler
 
 
 def test_draws_follow_the_distribution() -> None:
@@ -55,16 +55,34 @@ def test_top_k_and_temperature_per_level() -> None:
 
 def test_guidance_one_is_none_and_more_moves_away_from_the_deaf() -> None:
     given, null = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 2.0])
-    assert torch.equal(guide(given, null, 1.0), given)
-    assert torch.equal(guide(given, null, 0.0), null)
-    assert torch.equal(guide(given, null, 2.0), torch.tensor([0.0, 2.0]))
+    assert torch.equal(Sampler(guidance=1.0).guide(given, null), given)
+    assert torch.equal(Sampler(guidance=0.0).guide(given, null), null)
+    assert torch.equal(Sampler(guidance=2.0).guide(given, null), torch.tensor([0.0, 2.0]))
     assert Sampler(guidance=1.5).guided
+    assert Sampler(guidance=(1.0, 2.0)).guided
+    assert not Sampler(guidance=(1.0, 1.0)).guided
     assert not Sampler().guided
+
+
+def test_guidance_per_level() -> None:
+    given, null = torch.randn(2, 3, 4, 5).unbind()
+    sampler = Sampler(guidance=(1.0, 0.0, 2.0, 3.0))
+    guided = sampler.guide(given, null)
+    for level, guidance in enumerate((1.0, 0.0, 2.0, 3.0)):
+        expected = Sampler(guidance=guidance).guide(given[:, level], null[:, level])
+        torch.testing.assert_close(guided[:, level], expected)
+        torch.testing.assert_close(sampler.guide(given[:, level], null[:, level], level), expected)
 
 
 @pytest.mark.parametrize(
     "bad",
-    [{"temperature": -1.0}, {"top_k": 0}, {"guidance": float("nan")}, {"temperature": (1.0, float("inf"))}],
+    [
+        {"temperature": -1.0},
+        {"top_k": 0},
+        {"guidance": float("nan")},
+        {"guidance": (1.0, -1.0)},
+        {"temperature": (1.0, float("inf"))},
+    ],
 )
 def test_nonsense_is_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match="must be"):

@@ -192,7 +192,7 @@ def test_guidance() -> None:
     given = model(x, y, INSTRUMENT)[:, :, 1]
     null = model(x, y, INSTRUMENT, torch.ones(3, dtype=torch.bool))[:, :, 1]
     for guidance, expected in ((1.0, given), (0.0, null), (2.0, 2 * given - null)):
-        torch.testing.assert_close(model._logits(1, x, y, INSTRUMENT, guidance), expected)
+        torch.testing.assert_close(model._logits(1, x, y, INSTRUMENT, Sampler(guidance=guidance)), expected)
     unconditional = Sampler(guidance=0.0, top_k=32)
     a, b = (model.generate(codes(seed=seed), INSTRUMENT, unconditional) for seed in (1, 2))
     assert torch.equal(a, b)

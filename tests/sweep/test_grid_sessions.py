@@ -25,8 +25,8 @@ from tests.evaluate.fakes import listener
 
 def search(bundle: Bundle, rendered: Path, out: Path, **more: Any) -> Search:
     config = DecodingConfig(
-        ScoreConfig(listener, out / "heard", groups=False), t_f=(0.2,), guidance=(1.0, 2.0), first=(0.5, 1.0),
-        finer=(1.0,), top_k=(8, 200), places=PlacesConfig(frames=75, post=25, most=None), clips=4, batch=4,
+        ScoreConfig(listener, out / "heard", groups=False), t_f=(0.2,), guidance=(1.0, 2.0), share=(1.0,),
+        first=(0.5, 1.0), finer=(1.0,), top_k=(8, 200), places=PlacesConfig(frames=75, post=25, most=None), clips=4, batch=4,
     )  # fmt: skip
     return Search(bundle, rendered, out, dataclasses.replace(config, **more))
 
@@ -71,11 +71,11 @@ def test_the_best_that_may_be_taken_is_stored() -> None:
     rows = [
         row(Setting(), 0.2),
         row(Setting(guidance=3.0), 0.9, taken=False),
-        row(Setting(guidance=2.0, first=0.7), 0.5),
+        row(Setting(guidance=2.0, share=0.5, first=0.7), 0.5),
         row(Setting(), None, t_f=-0.4),
     ]
     stored = decoding.to_store(rows, 4)
-    best = {"temperature": [0.7, 1.0, 1.0, 1.0], "top_k": 200, "guidance": 2.0}
+    best = {"temperature": [0.7, 1.0, 1.0, 1.0], "top_k": 200, "guidance": [2.0, 1.5, 1.5, 1.5]}
     by_t_f = {-0.4: Setting().sampling(4), 0.0: best}
     assert stored == {"sampling": Setting().sampling(4) | {"by_t_f": by_t_f}}  # for all, that of t_f = -0.4 s
     assert "&" not in yaml.safe_dump(stored)
@@ -208,7 +208,7 @@ def test_as_typed(
     assert "Beats: fake beats" in printed.out
     assert "1 of 1 points" in printed.err
     assert (tmp_path / "run" / "rows.csv").is_file()
-    single = ["--t-f", 0, "--guidance", 1, "--first", 1, "--finer", 1, "--top-k", 200]
+    single = ["--t-f", 0, "--guidance", 1, "--share", 1, "--first", 1, "--finer", 1, "--top-k", 200]
     search = ["decoding", *common, *clips, "--out", tmp_path / "search", *single]
     assert main(["sweep", *map(str, search)]) == 0
     best = yaml.safe_load((tmp_path / "search" / "best.yaml").read_text())

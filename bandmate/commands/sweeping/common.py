@@ -1,18 +1,13 @@
-"""What several actions of ``bandmate sweep`` share: ranges of numbers, and progress with an estimate."""
+"""What several actions of ``bandmate sweep`` share: lists of numbers, and progress with an estimate."""
 
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+
+from bandmate.commands.parsing import in_range
 
 Tell = Callable[[int, int], None]  # done, wanted
-
-
-def in_range(ranges: Mapping[str, tuple[float, float, float]]) -> None:
-    """flag -> (value, least, most). ValueError with one sentence for the first that is out of range."""
-    for name, (value, low, high) in ranges.items():
-        if not low <= value <= high:
-            raise ValueError(f"{name} {value:g} is out of range: give {low:g} to {high:g}")
 
 
 def seconds_list(name: str, values: tuple[float, ...], least: float = -60.0, most: float = 60.0) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bandmate.commands.sweeping.common import in_range, progress, seconds_list, set_threads
+from bandmate.commands.parsing import in_range
+from bandmate.commands.sweeping.common import progress, seconds_list, set_threads
 
 FOLDER = tyro.conf.arg(metavar="FOLDER")
 NETWORK = tyro.conf.arg(metavar="NAME_OR_PATH")
@@ -14,7 +15,7 @@ NETWORK = tyro.conf.arg(metavar="NAME_OR_PATH")
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Search guidance, temperature (level 1, finer levels) and top-k for each t_f; print the best as YAML.
+    """Search guidance, temperature and top-k for each t_f; print the best as YAML.
 
     One after the other, from the paper's setting (T = 1, top-k 200, no guidance), which stays as a row. The objective
     is the mean of normalised coherence, beat F1, chroma and onset agreement; docs/sweep.md tells all of it.
@@ -31,8 +32,10 @@ class Arguments:
     """Seconds."""
     k: float = 0.1
     """Seconds per call."""
-    guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
+    guidance: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
     """Tried first."""
+    share: tuple[float, ...] = (0.5, 1.0)
+    """How much of the guidance of level 1 the finer levels have, tried next."""
     first: tuple[float, ...] = (0.7, 0.85, 1.0)
     """Temperatures of level 1, tried next."""
     finer: tuple[float, ...] = (0.8, 0.9, 1.0)
@@ -79,7 +82,7 @@ def run(args: Arguments) -> None:
         Choice(args.coherence, args.beats, args.embedding), args.out / "heard", groups=False
     )
     config = DecodingConfig(
-        scoring, args.t_f, args.k, args.guidance, args.first, args.finer, args.top_k, args.rounds,
+        scoring, args.t_f, args.k, args.guidance, args.share, args.first, args.finer, args.top_k, args.rounds,
         PlacesConfig(args.split, round(args.seconds * 50), seed=args.seed), args.clips, args.batch, args.device,
     )  # fmt: skip
     bundle = load_bundle(args.model)
@@ -93,6 +96,7 @@ def run(args: Arguments) -> None:
 def check(args: Arguments) -> None:
     seconds_list("--t-f", args.t_f)
     seconds_list("--guidance", args.guidance, 0.0, 100.0)
+    seconds_list("--share", args.share, 0.0, 1.0)
     seconds_list("--first", args.first, 0.0, 100.0)
     seconds_list("--finer", args.finer, 0.0, 100.0)
     seconds_list("--top-k", args.top_k, 1, 1_000_000)

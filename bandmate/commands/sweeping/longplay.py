@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from bandmate.commands.sweeping.common import in_range, progress, seconds_list, set_threads
+from bandmate.commands.parsing import in_range
+from bandmate.commands.sweeping.common import progress, seconds_list, set_threads
 
 FILE = tyro.conf.arg(metavar="FILE")
 

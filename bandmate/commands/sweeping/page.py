@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from bandmate.commands.sweeping.common import in_range, progress
+from bandmate.commands.parsing import in_range
+from bandmate.commands.sweeping.common import progress
 
 MOST = 12  # clips, unless more are asked for
 

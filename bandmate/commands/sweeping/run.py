@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bandmate.commands.sweeping.common import in_range, progress
+from bandmate.commands.parsing import in_range
+from bandmate.commands.sweeping.common import progress
 
 if TYPE_CHECKING:
     from bandmate.sweep.grid import Grid
