@@ -39,9 +39,9 @@ class Arguments:
     set: Annotated[list[str], tyro.conf.arg(metavar="FIELD=VALUE")] = field(default_factory=list)
     """Other values for fields of the preset."""
     t_f: float | None = None
-    """lm, models made for one (t_f, k): future visibility in seconds."""
+    """lm, models made for one (t_f, k), and specialists of duet: future visibility in seconds."""
     k: float | None = None
-    """lm, models made for one (t_f, k): seconds per call."""
+    """lm: the same, seconds per call."""
     codec: str | None = None
     """bundle: folder of the codec's run, or a bundle whose codec to take. lm: the same, to hear samples in TensorBoard."""
     lm: Path | None = None
@@ -109,12 +109,10 @@ def config_of(args: Arguments) -> Any:
 
     if args.what not in presets.TABLES:
         raise ValueError(f"there are no presets for {args.what}; known are {', '.join(presets.TABLES)}")
-    settings = list(args.set)
-    if args.t_f is not None or args.k is not None:
-        spec = StreamSpec.from_seconds(args.t_f or 0.0, args.k or 1 / FRAME_RATE)
-        settings += [f"model.t_f={spec.t_f}"] * (args.t_f is not None)
-        settings += [f"model.k={spec.k}"] * (args.k is not None)
-    return runs.override(preset(presets.TABLES[args.what], args.preset), settings)
+    config = preset(presets.TABLES[args.what], args.preset)
+    spec = StreamSpec.from_seconds(args.t_f or 0.0, args.k or 1 / FRAME_RATE)
+    place = (None if args.t_f is None else spec.t_f, None if args.k is None else spec.k)
+    return runs.override(config, [*args.set, *runs.placed(config, *place)])
 
 
 def set_up(threads: int, accelerator: str) -> None:

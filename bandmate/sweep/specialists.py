@@ -82,5 +82,7 @@ def config_of(point: Point, training: Training) -> Any:
     assert point.spec is not None
     k = point.spec.k
     config = preset(presets.LM, training.presets[k > 1])
-    own = [f"model.t_f={point.spec.t_f}", *([f"model.k={k}"] if k > 1 else [])]
-    return runs.override(config, [*own, *training.settings])
+    told_k = k > 1 or hasattr(config, "only_k")  # the paper's decoder knows of one k only
+    return runs.override(
+        config, [*runs.placed(config, point.spec.t_f, k if told_k else None), *training.settings]
+    )

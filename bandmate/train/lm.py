@@ -25,7 +25,8 @@ from bandmate.train.optimizers import Together
 class DuetTrainConfig(LanguageConfig):
     """Every ``1 / long_share``-th batch has half as many windows, twice as long.
 
-    The last group says how the played history is spoilt, so that the model cannot live by it alone.
+    hidden_history, hidden_spans and noisy_tokens say how the played history is spoilt, so that the model cannot live by
+    it alone. only_t_f, only_k (frames): where they are given, a specialist is made for that place of the plane.
     """
 
     model: DuetConfig = DuetConfig()
@@ -41,6 +42,8 @@ class DuetTrainConfig(LanguageConfig):
     hidden_history: float = 0.3
     hidden_spans: float = 0.4
     noisy_tokens: float = 0.04
+    only_t_f: int | None = None
+    only_k: int | None = None
 
     def build(self, data: Path) -> "DuetTraining":
         """Its training on a prepared store, whose codebooks a duet that hears codes is given."""
@@ -80,6 +83,7 @@ def draw_layout(rng: np.random.Generator, config: DuetTrainConfig, batch: int) -
     stretch = 2 if rng.random() < config.long_share else 1
     pre = int(rng.integers(1, config.frames * 3 // 2)) if rng.random() < config.listen_share else 0
     post = int(rng.choice([0, 20, 50, 200], p=[0.25, 0.25, 0.25, 0.25]))
+    post = post if config.only_t_f is None else max(0, config.only_t_f)
     return Layout(config.frames * stretch, pre, post, max(1, batch // stretch))
 
 
@@ -144,6 +148,8 @@ class DuetTraining(LanguageTraining):
 
     def _horizon(self, rng: np.random.Generator, layout: Layout) -> Tensor:
         t_f, k = draw_visibility(rng, layout.post)
+        c = self.config
+        t_f, k = t_f if c.only_t_f is None else c.only_t_f, k if c.only_k is None else c.only_k
         return torch.from_numpy(
             horizons(layout.frames, t_f, k, int(rng.integers(k)), layout.frames + layout.post)
         )

@@ -38,6 +38,12 @@ def replaced(config: Config, path: list[str], value: Any, setting: str) -> Confi
     return dataclasses.replace(config, **{path[0]: value})  # type: ignore[type-var]
 
 
+def placed(config: Any, t_f: int | None, k: int | None) -> list[str]:
+    """Settings that make a training one for a single place of the plane, in frames: of duet itself, of others' models."""
+    at = "only_" if hasattr(config, "only_t_f") else "model."
+    return [f"{at}{name}={value}" for name, value in (("t_f", t_f), ("k", k)) if value is not None]
+
+
 def train(
     config: Any,
     data: Path,

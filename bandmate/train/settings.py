@@ -6,7 +6,7 @@ import typing
 from typing import Any
 
 COUNTS = frozenset(
-    {"batch", "frames", "groups", "heads", "layers", "parts", "steps", "steps_per_epoch", "width"}
+    {"batch", "frames", "groups", "heads", "layers", "only_k", "parts", "steps", "steps_per_epoch", "width"}
 )
 
 

@@ -40,6 +40,17 @@ def test_draws_cover_the_plane() -> None:
     assert max(draw_visibility(rng, 0)[0] for _ in range(300)) == 0
 
 
+@pytest.mark.parametrize("t_f", [-20, 50])
+def test_a_specialist_sees_one_place_of_the_plane_only(store: Path, t_f: int) -> None:
+    config = dataclasses.replace(presets.duet_tiny_run(), only_t_f=t_f, only_k=5)
+    training = DuetTraining(config, store)
+    for step in range(4):
+        batch = training.draw_part(step, 0)
+        age = torch.arange(batch.horizon.shape[1]) - batch.horizon
+        assert age.min() == -t_f
+        assert age.max() == 4 - t_f
+
+
 def test_a_quarter_of_the_batches_is_long_and_most_listen_first() -> None:
     config = presets.duet_cpu()
     layouts = [draw_layout(np.random.default_rng([1, i]), config, config.batch) for i in range(800)]
