@@ -23,7 +23,7 @@ from bandmate.sweep.generation import GenerationConfig, Memory, fingerprint, gen
 from bandmate.sweep.grid import Point, frames_after
 from bandmate.sweep.material import PlacesConfig
 from bandmate.sweep.row_store import Row, RowStore
-from bandmate.sweep.scoring import ScoreConfig, hear
+from bandmate.sweep.scoring import ScoreConfig, about_networks, hear
 from bandmate.sweep.tables import number, plain, seconds, table
 
 OBJECTIVE = ("coherence_both", "beat_f1", "chroma", "onset_f1")
@@ -123,6 +123,8 @@ class Search:
         return about | {
             "k": c.k,
             "clips": c.clips,
+            "device": c.device.partition(":")[0],
+            "networks": about_networks(c.scoring),
             "rendered": str(self.rendered),
             "places": asdict(self.places),
         }

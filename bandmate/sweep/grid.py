@@ -32,8 +32,10 @@ class Point:
     @property
     def name(self) -> str:
         """Unique in a grid, and the name of its folder."""
-        if self.spec is None or self.kind == "unconditional":
+        if self.spec is None:
             return self.label or self.kind
+        if self.kind == "unconditional":
+            return f"unconditional_k{self.spec.k_seconds:g}"
         place = f"k{self.spec.k_seconds:g}_tf{self.spec.t_f_seconds:+g}"
         return place if self.kind == "system" else f"{self.kind}_{place}"
 

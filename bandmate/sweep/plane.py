@@ -1,5 +1,6 @@
 """A grid of (t_f, k) through generation and measurement: one row per point, as soon as it is there."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -8,11 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bandmate.checkpoint import load_bundle
+from bandmate.spec import StreamSpec
 from bandmate.sweep.generation import GenerationConfig, Memory, Precision, fingerprint, generate_folder
 from bandmate.sweep.grid import Grid, Point, frames_after
 from bandmate.sweep.material import PlacesConfig
 from bandmate.sweep.row_store import Row, RowStore
-from bandmate.sweep.scoring import MEASURED, ScoreConfig, anchor_rows, system_row
+from bandmate.sweep.scoring import MEASURED, ScoreConfig, about_networks, anchor_rows, system_row
 from bandmate.sweep.specialists import Specialists
 from bandmate.sweep.spread import Spread
 
@@ -49,7 +51,7 @@ class Sweep:
     out: Path
     models: Models
     config: PlaneConfig
-    base: Point  # its first seed's clips are what all others are like
+    base: Point  # its first seed's clips are what all others are like; a folder that was begun keeps its own
 
     def folder(self, point: Point, seed: int) -> Path:
         return self.out / "clips" / point.name / f"seed{seed}"
@@ -60,19 +62,37 @@ def run(sweep: Sweep, grid: Grid, spread: Spread, tell: Tell = lambda done, of: 
 
     Raises ValueError when ``sweep.out`` holds rows of other settings; what was finished stays.
     """
-    store = RowStore(sweep.out, settings(sweep), "point", MEASURED)
+    sweep = replace(sweep, base=base_of(sweep.out) or sweep.base)
+    wanted = settings(sweep)
+    store = RowStore(sweep.out, wanted, "point", MEASURED)
     if not any(row["kind"] == "anchor" for row in store.rows.values()):
         for rows in spread(partial(first, sweep), [sweep.base]):
             for row in rows:
-                store.add(row)
+                store.add(alike(row, wanted))
     waiting = [point for point in grid if point.name not in store]
     tell(len(grid) - len(waiting), len(grid))
     for done, row in enumerate(spread(partial(measure, sweep), waiting), len(grid) - len(waiting) + 1):
-        store.add(row)
+        store.add(alike(row, wanted))
         tell(done, len(grid))
         discard(sweep, row["point"])
     anchors = [row for row in store.rows.values() if row["kind"] == "anchor"]
     return [*anchors, *(store.rows[point.name] for point in grid)]
+
+
+def base_of(folder: Path) -> Point | None:
+    """The point whose clips those of a folder that was begun are like."""
+    file = folder / "settings.json"
+    place = json.loads(file.read_text(encoding="utf-8")).get("base") if file.is_file() else None
+    return Point(StreamSpec(*place)) if place else None
+
+
+def alike(row: Row, wanted: dict[str, Any]) -> Row:
+    """The row. ValueError if it was heard by other networks than those of the settings, as another machine may have."""
+    if row["networks"] != wanted["networks"]:
+        raise ValueError(
+            f"a worker listened with {row['networks']}, not {wanted['networks']}: fetch the same weights"
+        )
+    return row
 
 
 def settings(sweep: Sweep) -> dict[str, Any]:
@@ -80,10 +100,12 @@ def settings(sweep: Sweep) -> dict[str, Any]:
     c = sweep.config
     own: dict[str, Any] = {"format": 1, "clips": c.clips, "seeds": c.seeds, "rendered": str(sweep.rendered)}
     own |= {f"clips_{name}": value for name, value in asdict(c.places).items()}
+    assert sweep.base.spec is not None
     own |= {
+        "base": [sweep.base.spec.t_f, sweep.base.spec.k],
         "device": c.device.partition(":")[0],
         "precision": c.precision,
-        "networks": repr(c.scoring.make_listener).partition(" at 0x")[0],
+        "networks": about_networks(c.scoring),
     }
     if isinstance(sweep.models, Specialists):
         return own | {"model": str(sweep.models.folder), "weights": "one model per point"}

@@ -43,9 +43,11 @@ def head(rows: Sequence[Mapping[str, Any]]) -> str:
     if anchor is None:
         return f"{len(rows)} rows, {seeds} sampling seeds each."
     names = {measure: network["name"] for measure, network in anchor["networks"].items()}
+    heard = (anchor.get("fad") or {}).get("embeddings", 0)
     return (
         f"{anchor['clips']} clips of {anchor['seconds_per_clip']:g} s of {anchor['songs']} songs, {seeds} sampling "
-        f"seeds. Coherence: {names['coherence']}. Beats: {names['beats']}. Fréchet distance: {names['embedding']}. "
+        f"seeds. Coherence: {names['coherence']}. Beats: {names['beats']}. Fréchet distance: {names['embedding']}, {heard} "
+        "embeddings a seed. "
         "95 % intervals over songs. NC, NB: 0 is random pairing, 1 the ground truth."
     )
 

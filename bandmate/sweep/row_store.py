@@ -78,7 +78,10 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def as_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """One line per row: everything that is a plain value, and of each metric its mean and interval."""
+    """One line per row: everything that is a plain value, and of each metric its mean, interval and number.
+
+    The number is that of the clips that had the metric, of the Fréchet distance that of its embeddings.
+    """
     head = list(
         dict.fromkeys(
             name for row in rows for name, value in row.items() if not isinstance(value, dict | list)
@@ -86,7 +89,7 @@ def as_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     )
     head = [name for name in head if name not in metrics]
     text = io.StringIO()
-    columns = [*head, *(f"{metric}{suffix}" for metric in metrics for suffix in ("", "_low", "_high"))]
+    columns = [*head, *(f"{metric}{suffix}" for metric in metrics for suffix in ("", "_low", "_high", "_of"))]
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in rows:
@@ -97,6 +100,7 @@ def as_csv(rows: Sequence[Row], metrics: Sequence[str]) -> str:
                 metric: value.get("mean"),
                 f"{metric}_low": value.get("low"),
                 f"{metric}_high": value.get("high"),
+                f"{metric}_of": value.get("values", value.get("embeddings")),
             }
         writer.writerow(line)
     return text.getvalue()

@@ -12,7 +12,7 @@ from bandmate.evaluate.features import MakeListener, all_jobs, hear_all
 from bandmate.evaluate.folders import Material, from_generate, lengths
 from bandmate.evaluate.networks import Listener
 from bandmate.evaluate.scores import METRICS
-from bandmate.evaluate.systems import GROUPS, members, records, refuse_broken, rows_played, score
+from bandmate.evaluate.systems import GROUPS, members, records, refuse_broken, remarks, rows_played, score
 from bandmate.evaluate.table import FAD_DRAWS, NORMALISED, Row, frechet, table
 
 MEASURED = (*METRICS, *NORMALISED.values(), "fad")  # what a row tells, each with its interval
@@ -55,6 +55,11 @@ def networks(make_listener: MakeListener) -> Listener:
     return make_listener()
 
 
+def about_networks(config: ScoreConfig) -> dict[str, dict[str, str]]:
+    """Measure -> name and version of the network that gives it, as it is loaded here."""
+    return {measure: network.about() for measure, network in networks(config.make_listener)._asdict().items()}
+
+
 def hear(name: str, folders: Sequence[Path], config: ScoreConfig) -> Heard:
     """Listens to the clips of one system, a folder per seed; what the cache holds is not heard again."""
     material = from_generate({name: tuple(folders)})
@@ -67,7 +72,8 @@ def hear(name: str, folders: Sequence[Path], config: ScoreConfig) -> Heard:
     refuse_broken(material, mixes, played)
     rows = score(material.clips, mixes, played, listener)
     seconds = round(float(np.mean(list(samples.values()))) / 32_000, 3)
-    return Heard(material, rows, seconds, (*material.notes, *notes, *more))
+    told = (*material.notes, *notes, *more, *remarks(material, mixes, played))
+    return Heard(material, rows, seconds, told)
 
 
 def system_row(name: str, folders: Sequence[Path], config: ScoreConfig) -> dict[str, Any]:
@@ -84,6 +90,7 @@ def system_row(name: str, folders: Sequence[Path], config: ScoreConfig) -> dict[
     return row | {
         "songs": len(set(heard.songs)),
         "seconds_per_clip": heard.seconds,
+        "networks": about_networks(config),
         "notes": list(heard.notes),
     }
 
@@ -111,11 +118,10 @@ def anchor_rows(folder: Path, config: ScoreConfig) -> list[dict[str, Any]]:
     heard = hear("system", [folder], config)
     rows = [row for row in heard.rows["whole"] if row.kind == "anchor"]
     told = table(rows, heard.songs, np.arange(len(heard.songs)), False, config.fad_draws, config.seed)
-    about = networks(config.make_listener)._asdict()
     common = {
         "kind": "anchor",
         "songs": len(set(heard.songs)),
         "seconds_per_clip": heard.seconds,
-        "networks": {measure: network.about() for measure, network in about.items()},
+        "networks": about_networks(config),
     }
     return [row | common for row in told]

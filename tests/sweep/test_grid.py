@@ -73,7 +73,7 @@ def test_a_grid_of_ones_own(tmp_path: Path) -> None:
     )
     points = grid.load(str(path))
     assert [point.name for point in points] == [
-        "k0.1_tf-0.2", "k0.1_tf+0", "k0.02_tf+1", "k1_tf+1", "shuffled_k0.1_tf+0", "unconditional",
+        "k0.1_tf-0.2", "k0.1_tf+0", "k0.02_tf+1", "k1_tf+1", "shuffled_k0.1_tf+0", "unconditional_k0.1",
     ]  # fmt: skip
 
 
@@ -177,6 +177,39 @@ def test_other_settings_want_another_folder(
 ) -> None:
     points, sweep = plane.begin(TWO, tiny_sweep(rendered, bundle_path, finished[0], clips=3))
     with pytest.raises(ValueError, match="was begun with clips = 4, not 3"):
+        plane.run(sweep, points, Spread())
+
+
+def test_a_grid_may_grow(rendered: Path, bundle_path: Path, tmp_path: Path) -> None:
+    """Clips stay like those of the point that the folder was begun with, also when others come first or were discarded."""
+    few: dict[str, Any] = {"seeds": 1, "clips": 2, "discard": True}
+    points, sweep = plane.begin(TWO[:2], tiny_sweep(rendered, bundle_path, tmp_path, **few))
+    earlier = plane.run(sweep, points, Spread())
+    points, sweep = plane.begin((TWO[1], *TWO[:1]), tiny_sweep(rendered, bundle_path, tmp_path, **few))
+    assert sweep.base == TWO[1]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in earlier[:-1])
+    )  # but the last
+    again = plane.run(sweep, points, Spread())
+    assert {row["point"]: json.dumps(row) for row in again} == {
+        row["point"]: json.dumps(row) for row in earlier
+    }
+
+
+def test_rows_heard_by_other_networks_are_refused(
+    rendered: Path, bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points, sweep = plane.begin(TWO[:1], tiny_sweep(rendered, bundle_path, tmp_path, seeds=1, clips=2))
+    anchors = plane.first
+    other = {"coherence": {"name": "another", "version": "1"}}
+    monkeypatch.setattr(plane, "first", lambda *given: [row | {"networks": other} for row in anchors(*given)])
+    with pytest.raises(ValueError, match=r"a worker listened with .*another"):
+        plane.run(sweep, points, Spread())
+    monkeypatch.undo()
+    assert not (tmp_path / "rows.jsonl").exists()
+    plane.run(sweep, points, Spread())
+    monkeypatch.setattr(plane, "about_networks", lambda _: other)
+    with pytest.raises(ValueError, match="was begun with networks"):
         plane.run(sweep, points, Spread())
 
 

@@ -143,14 +143,14 @@ def test_bad_times_are_told(text: str, what: str, tmp_path: Path) -> None:
 
 def test_rows_on_disk(tmp_path: Path) -> None:
     store = RowStore(tmp_path / "out", {"clips": 1}, "point", ("nc",))
-    store.add({"point": "a", "t_f": float("nan"), "nc": interval(0.5)})
+    store.add({"point": "a", "t_f": float("nan"), "nc": interval(0.5) | {"values": 3}})
     store.add({"point": "b", "nc": None})
     again = RowStore(tmp_path / "out", {"clips": 1}, "point", ("nc",))
     assert "a" in again
     assert again.rows["a"]["t_f"] is None
     assert (
         tmp_path / "out" / "rows.csv"
-    ).read_text() == "point,t_f,nc,nc_low,nc_high\na,,0.5,0.4,0.6\nb,,,,\n"
+    ).read_text() == "point,t_f,nc,nc_low,nc_high,nc_of\na,,0.5,0.4,0.6,3\nb,,,,,\n"
     with pytest.raises(ValueError, match="was begun with clips = 1, not 2"):
         RowStore(tmp_path / "out", {"clips": 2}, "point", ())
     with pytest.raises(ValueError, match="holds something else"):
