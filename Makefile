@@ -40,7 +40,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
-	$(PIP) --editable '.[dev,train,midi,eval,serve,cluster]'
+	$(PIP) --editable '.[dev,train,midi,eval,cluster]'
 	$(PIP) --no-deps tinysoundfont
 	@touch $@
 

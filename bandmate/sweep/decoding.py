@@ -56,6 +56,11 @@ class Setting:
         guidance = self.guidance if rest == self.guidance else [self.guidance, *[rest] * (levels - 1)]
         return {"temperature": temperature, "top_k": self.top_k, "guidance": guidance}
 
+    def but(self, field: str, value: float) -> "Setting":
+        """With another value of one field. Without guidance there is nothing to have a share of."""
+        other = replace(self, **{field: value})
+        return replace(other, share=1.0) if other.guidance == 1 else other
+
     @property
     def name(self) -> str:
         return f"g{self.guidance:g}_s{self.share:g}_t{self.first:g}-{self.finer:g}_top{self.top_k}"
@@ -103,7 +108,7 @@ class Search:
             tried.append(reference)
             scores = {REFERENCE: reference}
             for field in SEARCHED * c.rounds:
-                for setting in (replace(best, **{field: value}) for value in getattr(c, field)):
+                for setting in (best.but(field, value) for value in getattr(c, field)):
                     if setting not in scores:
                         scores[setting] = self.score(setting, t_f, store, reference)
                         tried.append(scores[setting])

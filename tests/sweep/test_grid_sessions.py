@@ -49,6 +49,12 @@ def test_every_setting_is_tried_once_from_the_papers_on(tried: tuple[Search, lis
     assert len(folders) == 4
 
 
+def test_a_share_of_no_guidance_is_nothing_new() -> None:
+    assert Setting().but("share", 0.5) == Setting()
+    assert Setting(guidance=2.0, share=0.5).but("guidance", 1.0) == Setting()
+    assert Setting(guidance=2.0).but("share", 0.5) == Setting(guidance=2.0, share=0.5)
+
+
 def test_what_was_tried_is_not_tried_again(
     tried: tuple[Search, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
