@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "generate": {"spec", "instruments", "audio", "data", "codec", "model", "checkpoint"},
     "train": _TRAIN,
     "stream": _MODEL_SIDE,
-    "evaluate": {"audio", "perceive", "weights", "checkpoint"},
+    "evaluate": {"audio", "perceive", "spec", "weights", "checkpoint"},
     "sweep": _TRAIN | {"weights", "train", "evaluate"},
 }
 EVERYTHING = set(ARROWS) | {"commands"}

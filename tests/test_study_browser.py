@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from bandmate.sweep.listening_study.answers import Store, read_answers
 from bandmate.sweep.listening_study.build import BuildConfig, build, sources_of
@@ -141,6 +141,30 @@ def test_through_the_study_by_keyboard_with_a_reload(
     assert (good["wins"], good["losses"], good["ties"]) == (3, 0, 1)
     assert (good["win_rate"]["mean"], bad["win_rate"]["mean"]) == (0.875, 0.125)
     assert report["store"] == {"began": 1, "finished": 1, "damaged_lines": [], "repeated": 0, "foreign": 0}
+
+
+def test_starting_over_while_the_next_pair_is_loading_does_no_harm(
+    page: Page, study: tuple[Path, Study], address: str
+) -> None:
+    begin(page, address)
+    pass_check(page, study[1])
+    step = page.locator("[data-step]")
+    expect(step).to_have_text(f"Pair 1 of {TRIALS}")
+    listen(page)
+    held: list[Route] = []
+    page.route("**/audio/*", lambda route: held.append(route))  # the sounds of the next pair are slow to come
+    with page.expect_request("**/audio/*"):
+        page.keyboard.press("3")
+        page.keyboard.press("Enter")
+    while len(held) < 3:
+        page.wait_for_timeout(50)
+    page.keyboard.press("r")
+    page.get_by_role("button", name="From the start").click()
+    for route in held:
+        route.continue_()
+    page.unroute("**/audio/*")
+    answer(page, 2, "3")
+    expect(step).to_have_text(f"Pair 3 of {TRIALS}")
 
 
 def test_a_failed_headphone_check_is_asked_again(page: Page, study: tuple[Path, Study], address: str) -> None:

@@ -23,8 +23,9 @@ from bandmate.evaluate.coherence import embed, sounding_chunks
 from bandmate.evaluate.networks import Listener
 
 RATE = 32_000
-KINDS = ("sound", "coherence", "beats", "embedding")
-SOUND_VERSION = "1"  # raise it when `sound` changes: what is on disk is then heard anew
+# Raise one when the code changes that makes this kind of record: what is on disk is then heard anew.
+VERSIONS = {"sound": "1", "coherence": "1", "beats": "1", "embedding": "1"}
+KINDS = tuple(VERSIONS)
 
 Record = dict[str, NDArray]  # "kind.name" -> array
 MakeListener = Callable[[], Listener]
@@ -153,7 +154,7 @@ def _work(key: str, job: Job) -> Record:
 
 def hear(key: str, job: Job, listener: Listener, cache: Cache) -> Record:
     """All kinds of one sound, each from the cache where it is there."""
-    versions = dict(zip(KINDS, (SOUND_VERSION, *listener.versions), strict=True))
+    versions = versions_of(listener)
     parts = {kind: cache.get(key, kind, version) for kind, version in versions.items()}
     absent = [kind for kind, part in parts.items() if part is None]
     if absent:
@@ -162,6 +163,12 @@ def hear(key: str, job: Job, listener: Listener, cache: Cache) -> Record:
             part = parts[kind] = listen(kind, audio, bad, listener)
             cache.put(key, kind, versions[kind], part)
     return {f"{kind}.{name}": value for kind, part in parts.items() if part for name, value in part.items()}
+
+
+def versions_of(listener: Listener) -> dict[str, str]:
+    """Kind -> version of the code that makes its records, and of the network that listens where one does."""
+    heard_by = dict(zip(KINDS[1:], listener.versions, strict=True))
+    return {kind: f"{code}-{heard_by[kind]}" if kind in heard_by else code for kind, code in VERSIONS.items()}
 
 
 def read(job: Job) -> tuple[NDArray[np.float32], int]:

@@ -13,11 +13,13 @@ from typing import Any
 import soundfile
 
 from bandmate.audio.io import read_audio
+from bandmate.spec import FRAME_RATE
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 NEEDED, CODEC = ("input", "target"), "target_codec"
 NAMED = 5  # clips that a message names; the rest is counted
 RATE = 32_000  # Hz at which everything is heard
+ALIKE = ("model", "t_f", "k", "sampling", "null_input", "shuffle_input")  # in all seeds of a system
 
 Files = dict[str, Path]  # clip id -> file
 Folders = dict[str, tuple[Path, ...]]  # system -> its folders, one per seed
@@ -68,10 +70,15 @@ def named_folders(given: Sequence[str]) -> Folders:
 
 
 def from_generate(folders: Folders, unconditional: Sequence[str] = (), common: bool = False) -> Material:
-    """The material of folders with clips.jsonl. All systems must hold the same clips, unless ``common``."""
-    check_names(unconditional, folders)
+    """The material of folders with clips.jsonl. All systems must hold the same clips, unless ``common``.
+
+    ValueError where the folders of a system are not seeds of one system.
+    """
+    check_given(unconditional, folders)
     paths = [path for each in folders.values() for path in each]
     rows = {path: read_rows(path) for path in paths}
+    for name, each in folders.items():
+        check_seeds(name, {path: rows[path] for path in each})
     ids, notes = agreed({str(path): rows[path] for path in paths}, common)
     clips = tuple(
         Clip(each, str(rows[paths[0]][each]["song"]), str(rows[paths[0]][each]["instrument"])) for each in ids
@@ -91,6 +98,8 @@ def from_generate(folders: Folders, unconditional: Sequence[str] = (), common: b
             notes.append(
                 f"No folder {role} in {paths[0]}: random pairing takes another song's target, of any instrument."
             )
+    if "random" in shared:
+        notes += of_another_class(rows[paths[0]], ids)
     shared |= codecs(folders, rows, ids)
     if CODEC not in shared:
         notes.append(f"No folder {CODEC} in {paths[0]}: no row for the codec-reconstructed ground truth.")
@@ -112,7 +121,7 @@ def from_plain(
     input: Path, target: Path, folders: Folders, unconditional: Sequence[str] = (), common: bool = False
 ) -> Material:
     """The material of plain folders; files belong together by their names without suffix."""
-    check_names(unconditional, folders)
+    check_given(unconditional, folders)
     paths = [path for each in folders.values() for path in each]
     found = {str(path): audio_files(path) for path in (input, target, *paths)}
     ids, notes = agreed(found, common)
@@ -145,6 +154,13 @@ def not_finite(rows: Mapping[str, Mapping[str, Any]], ids: Sequence[str], name: 
     )
 
 
+def of_another_class(rows: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> list[str]:
+    """A note on random pairings for which no other song had a stem of the target's class."""
+    pairs = {each: (rows[each].get("random"), rows[each]["instrument"]) for each in ids}
+    other = [each for each, (random, kind) in pairs.items() if random and random["instrument"] != kind]
+    return [f"Random pairing of another class: {len(other)} of {len(ids)}: {named(other)}."] if other else []
+
+
 def codecs(folders: Folders, rows: Mapping[Path, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Files]:
     """The ground truth through the codec of the first system, and of each system whose codec is another."""
     found: dict[str, Files] = {}
@@ -157,11 +173,32 @@ def codecs(folders: Folders, rows: Mapping[Path, Mapping[str, Any]], ids: Sequen
     return found
 
 
-def check_names(wanted: Sequence[str], folders: Folders) -> None:
-    for name in wanted:
+def check_given(unconditional: Sequence[str], folders: Folders) -> None:
+    """ValueError for an unknown system, and for a folder that is given twice as seeds of one."""
+    for name, each in folders.items():
+        places = [path.resolve() for path in each]
+        twice = [str(path) for path, place in zip(each, places, strict=True) if places.count(place) > 1]
+        if twice:
+            raise ValueError(
+                f"{name} is given the same folder twice: {', '.join(twice)}; give each seed once"
+            )
+    for name in unconditional:
         if name not in folders:
             raise ValueError(
                 f"--unconditional {name}: there is no such system; given are {', '.join(folders)}"
+            )
+
+
+def check_seeds(name: str, rows: Mapping[Path, Mapping[str, Mapping[str, Any]]]) -> None:
+    """ValueError unless the folders of a system agree clip by clip in all that tells systems apart (ALIKE)."""
+    (first, ours), *others = rows.items()
+    for path, theirs in others:
+        both = [(ours[clip], theirs[clip]) for clip in ours if clip in theirs]
+        differ = [key for key in ALIKE if any((a.get(key) or None) != (b.get(key) or None) for a, b in both)]
+        if differ:
+            raise ValueError(
+                f"{name} is not one system: {first} and {path} differ in {', '.join(differ)}; "
+                "only seeds of one system are pooled, give the others names of their own"
             )
 
 
@@ -207,9 +244,10 @@ def clip_id(value: Any) -> str:
 
 
 def about(rows: Mapping[str, Mapping[str, Any]], ids: Sequence[str]) -> dict[str, Any]:
-    """What the first clip's row tells of the model that played."""
+    """What the first clip's row tells of the model that played; t_f and k in seconds."""
     row = rows[ids[0]]
-    return {key: row[key] for key in ("model", "t_f", "k", "sampling") if key in row}
+    places = {key: row[key] / FRAME_RATE for key in ("t_f", "k") if row.get(key) is not None}
+    return {key: row[key] for key in ("model", "sampling") if key in row} | places
 
 
 def audio_files(folder: Path) -> Files:

@@ -23,7 +23,8 @@ Embed = Callable[[NDArray[np.floating], int], NDArray[np.floating]]  # audio [S]
 class Network(NamedTuple):
     """Something that listens: its name in the tables, a version that changes with its weights, the call.
 
-    For embeddings also how long one of them hears and how far apart they begin, in seconds.
+    For embeddings also how long one of them hears and how far apart they begin, in seconds, and the shortest sound that
+    has one; where nothing is told, what is short is filled up with silence.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Network(NamedTuple):
     call: Any
     span: float = 0.0
     step: float = 0.0
+    least: float = 0.0
 
     def about(self) -> dict[str, str]:
         return {"name": self.name, "version": self.version}
@@ -91,7 +93,7 @@ def embedding(wanted: str) -> Network:
 
         network = vggish.load()
         call = partial(vggish.embeddings, network=network)
-        return Network(VGGISH, fingerprint(network), call, span=0.96, step=0.96)
+        return Network(VGGISH, fingerprint(network), call, span=0.96, step=0.96, least=vggish.SHORTEST)
     return bundled(wanted)[1]
 
 

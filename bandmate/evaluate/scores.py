@@ -167,15 +167,26 @@ def level(truth: Record, played: Record, part: str) -> float:
     return float("nan") if silent else 10 * float(np.log10(a / b))
 
 
+def halves(record: Record, count: int, length: float, step: float) -> tuple[NDArray, NDArray]:
+    """Which of ``count`` spans lie in each half of a clip: the first ones and the last ones, as many of either.
+
+    A distance depends on how many embeddings it is of, and a span that lies across the middle would make them uneven.
+    """
+    first, second = (np.flatnonzero(within(count, length, step, *span(record, part))) for part in PARTS[1:])
+    fewer = min(len(first), len(second))
+    return first[:fewer], second[len(second) - fewer :]
+
+
 def embeddings(
     records: Sequence[Record], length: float, step: float, part: str
 ) -> tuple[Values, NDArray[np.intp]]:
-    """All embeddings [N, D] of a part of the clips, and the clip of each [N]."""
+    """All embeddings [N, D] of a part of the clips, and the clip of each [N]. Both halves of a clip have as many."""
     values, owner = [], []
     for index, record in enumerate(records):
         each = record["embedding.values"]
-        start, end = span(record, part)
-        kept = each if part == "whole" else each[within(len(each), length, step, start, end)]
-        values.append(kept)
-        owner.append(np.full(len(kept), index))
+        if part != "whole":
+            first, second = halves(record, len(each), length, step)
+            each = each[first if part == "first half" else second]
+        values.append(each)
+        owner.append(np.full(len(each), index))
     return np.concatenate(values).astype(np.float64), np.concatenate(owner)

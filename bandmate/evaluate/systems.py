@@ -55,6 +55,7 @@ def measure(
     """
     samples, notes = lengths(material, options.trim)
     listener = make_listener()  # first, so that absent weights are told before anything is heard
+    refuse_short(samples, listener)
     files = [*material.shared.values(), *(take for system in material.systems for take in system.takes)]
     share = partial(_scaled, tell) if tell else None
     make = make_listener if options.workers > 1 else lambda: listener
@@ -127,6 +128,17 @@ def other_songs(songs: Sequence[str], samples: Sequence[int]) -> list[int] | Non
             return None
         others.append(found)
     return others
+
+
+def refuse_short(samples: Mapping[str, int], listener: Listener) -> None:
+    """ValueError for clips that are too short to be embedded; ``samples`` of each at 32 kHz."""
+    network = listener.embedding
+    short = [clip for clip, count in samples.items() if count < network.least * RATE]
+    if short:
+        raise ValueError(
+            f"{network.name} needs {network.least:g} s, and {len(short)} of {len(samples)} clips are shorter: "
+            f"{named(short)}; give longer clips, or another network by --embedding"
+        )
 
 
 def refuse_broken(material: Material, mixes: Sequence[Record], played: Sequence[Played]) -> None:

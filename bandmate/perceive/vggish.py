@@ -22,6 +22,7 @@ NAME = "vggish"
 RATE, WINDOW, HOP, N_FFT = 16_000, 400, 160, 512  # Hz, samples
 BANDS, LOW, HIGH = 64, 125.0, 7500.0  # mel bands, Hz
 FRAMES = 96  # of one example: 0.96 s
+SHORTEST = ((FRAMES - 1) * HOP + WINDOW) / RATE  # s of sound that one example needs: 0.975
 OFFSET = 0.01  # added before the logarithm
 WIDTH = 128
 CHANNELS = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
@@ -87,7 +88,7 @@ def embeddings(audio: NDArray[np.floating], rate: int, network: VGGish | None = 
         samples = soxr.resample(samples, rate, RATE)
     shown = examples(torch.from_numpy(samples).to(next(network.parameters()).device))
     if not len(shown):
-        raise ValueError(f"VGGish needs 0.975 s of audio, not {len(audio) / rate:.3f} s")
+        raise ValueError(f"VGGish needs {SHORTEST:g} s of audio, not {len(audio) / rate:.3f} s")
     return torch.cat([network(batch) for batch in shown.split(BATCH)]).cpu().numpy()
 
 

@@ -141,11 +141,11 @@ def solo_excerpts(
     stems: int,
     favoured: tuple[int, ...] = (),
     seed: int = 0,
-) -> Iterator[Excerpt]:
-    """Of each track in turn, ``songs`` of them: its mix, and ``stems`` of its stems, all at the same place.
+) -> Iterator[tuple[str, list[Excerpt]]]:
+    """Of each track in turn, ``songs`` of them: its id, its mix, and ``stems`` of its stems, all at the same place.
 
-    Stems sound in a quarter of the frames or more. Their classes are kept even, the ``favoured`` ones at
-    three times the others.
+    A track in which nothing sounds has no excerpts. Stems sound in a quarter of the frames or more. Their classes are
+    kept even, the ``favoured`` ones at three times the others.
     """
     taken: dict[int, float] = {}
     for index, path in enumerate(split_paths(folder, split)[:songs]):
@@ -153,16 +153,18 @@ def solo_excerpts(
         track = load_track(path)
         found = first_sounding(track, frames * HOP, rng)
         if found is None:
+            yield track.id, []
             continue
         piece, sounding = found
-        yield Excerpt(track.song, None, piece.mix)
+        excerpts = [Excerpt(track.song, None, piece.mix)]
         for _ in range(min(stems, len(sounding))):
             often = np.array([taken.get(piece.instruments[stem], 0.0) for stem in sounding])
             stem = int(rng.choice(sounding[often == often.min()]))
             sounding = sounding[sounding != stem]
             kind = piece.instruments[stem]
             taken[kind] = taken.get(kind, 0.0) + (1 / 3 if kind in favoured else 1)
-            yield Excerpt(track.song, kind, piece.stems[stem].audio)
+            excerpts.append(Excerpt(track.song, kind, piece.stems[stem].audio))
+        yield track.id, excerpts
 
 
 def first_sounding(

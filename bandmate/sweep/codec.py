@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bandmate.codec.loss import MultiScaleSpectralLoss
 from bandmate.codec.spectral import SpectralCodec
 from bandmate.evaluate.codec import code_statistics, fidelity
+from bandmate.evaluate.folders import named
 from bandmate.evaluate.intervals import bootstrap
 from bandmate.instruments import BASS, INSTRUMENTS, PERCUSSIVE
 from bandmate.sweep.clips import HOP, Excerpt, solo_excerpts
@@ -59,11 +60,7 @@ def measure(
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """The report: a row for each kind of sound and system, and the statistics of the codes."""
-    span, favoured = config.lead + config.frames, (PERCUSSIVE, BASS)
-    found = solo_excerpts(folder, split, config.songs, span, config.stems, favoured, config.seed)
-    excerpts = [excerpt for excerpt in found if len(excerpt.audio) >= (config.lead + LEAST_FRAMES) * HOP]
-    if not excerpts:
-        raise ValueError(f"every track of the split {split!r} in {folder} is silent or shorter than 1 s")
+    excerpts, skipped = draw_excerpts(folder, split, config)
     systems = {f"Opus {kbps} kb/s": opus(kbps) for kbps in config.opus_kbps} if has_opus() else {}
     distance = MultiScaleSpectralLoss(codec.sample_rate).mel_distance
     values: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -79,6 +76,7 @@ def measure(
     mixes = [own for own, excerpt in zip(codes, excerpts, strict=True) if excerpt.instrument is None]
     return {
         "songs": len({excerpt.song for excerpt in excerpts}),
+        "skipped_tracks": skipped,
         "seconds_per_clip": config.frames * HOP / codec.sample_rate,
         "seed": config.seed,
         "opus": bool(systems),
@@ -87,6 +85,21 @@ def measure(
         "codebooks_mixes_only": code_statistics(np.concatenate(mixes, axis=1), codec.codes),
         "rows": summarise(values),
     }
+
+
+def draw_excerpts(folder: Path, split: str, config: CodecConfig) -> tuple[list[Excerpt], list[str]]:
+    """All excerpts, and the tracks that have none. ValueError when no track has one."""
+    span, favoured = config.lead + config.frames, (PERCUSSIVE, BASS)
+    excerpts: list[Excerpt] = []
+    skipped = []
+    for track, found in solo_excerpts(folder, split, config.songs, span, config.stems, favoured, config.seed):
+        scored = [each for each in found if len(each.audio) >= (config.lead + LEAST_FRAMES) * HOP]
+        excerpts += scored
+        if not scored:
+            skipped.append(track)
+    if not excerpts:
+        raise ValueError(f"every track of the split {split!r} in {folder} is silent or shorter than 1 s")
+    return excerpts, skipped
 
 
 def rows_of(excerpt: Excerpt) -> tuple[str, ...]:
@@ -189,9 +202,9 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"{result['songs']} songs, {result['seconds_per_clip']:g} s each; "
         f"95 % bootstrap intervals over songs. Codebooks over {result['code_frames']} frames."
     )
-    note = (
-        []
-        if result["opus"]
-        else ["Opus was left out: opusenc and opusdec (Debian: opus-tools) were not found."]
-    )
-    return "\n\n".join([text, table(lines), table(books), *note]) + "\n"
+    notes = []
+    if skipped := result["skipped_tracks"]:
+        notes.append(f"Left out, as silent or shorter than 1 s: {len(skipped)} tracks: {named(skipped)}.")
+    if not result["opus"]:
+        notes.append("Opus was left out: opusenc and opusdec (Debian: opus-tools) were not found.")
+    return "\n\n".join([text, table(lines), table(books), *notes]) + "\n"

@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bandmate.configs import MODEL_KINDS, describe_config
 from bandmate.data.tokens import Example, TokenStore
+from bandmate.evaluate.folders import named
 from bandmate.evaluate.intervals import bootstrap, rank_correlation, resampled, song_means
 from bandmate.model.duet import Duet
 from bandmate.model.duet_network import Visibility
@@ -68,6 +70,11 @@ def measure(
     model: Duet, store: TokenStore, config: ListeningConfig, progress: Callable[[float], None] | None = None
 ) -> Nats:
     """Scores windows of every song of the store; a function of the arguments alone."""
+    if not isinstance(model, Duet):
+        kind = describe_config(MODEL_KINDS, model.config)
+        raise ValueError(
+            f"listening is measured of a model of the kind duet, and this one is of the kind {kind}"
+        )
     if store.config.codes != model.config.codes:
         raise ValueError(
             f"the store has {store.config.codes} codes per level, the model {model.config.codes}"
@@ -202,7 +209,7 @@ def trend(measured: Nats, config: ListeningConfig, index: int) -> dict[str, Any]
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The table of the gap per level and (t_f, k), and the trend."""
+    """The table of the gap per level and (t_f, k), the trend, and the songs that were left out."""
     levels: Sequence[int] = sorted({row["level"] for row in result["rows"]})
     head = ["t_f (s)", "k (s)", "own, level 1"]
     head += [f"other − own, level {level}" for level in levels] + ["none − own, level 1"]
@@ -221,7 +228,9 @@ def markdown(result: dict[str, Any]) -> str:
         f"{result['windows']} windows of {result['window_seconds']:g} s of {result['songs']} songs; "
         "nats per code; 95 % bootstrap intervals over songs."
     )
-    return (
-        "\n\n".join([text, table(lines), "Spearman of t_f and the gap at level 1: " + "; ".join(trends)])
-        + "\n"
-    )
+    parts = [text, table(lines), "Spearman of t_f and the gap at level 1: " + "; ".join(trends)]
+    if skipped := result["skipped_songs"]:
+        parts.append(
+            f"Left out, as no window of theirs is long enough and sounds: {len(skipped)} songs: {named(skipped)}."
+        )
+    return "\n\n".join(parts) + "\n"

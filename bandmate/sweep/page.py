@@ -167,7 +167,7 @@ def abouts(material: Material) -> list[tuple[str, str]]:
         if "model" in about:
             words.append(str(about["model"]))
         if system.kind == "system" and "t_f" in about and "k" in about:
-            words.append(f"t_f = {seconds(about['t_f'] / 50)} s, k = {seconds(about['k'] / 50)} s")
+            words.append(f"t_f = {seconds(about['t_f'])} s, k = {seconds(about['k'])} s")
         words += {"unconditional": ["heard nothing"], "shuffled": ["heard another song"]}.get(system.kind, [])
         result.append((system.name, "; ".join(words)))
     return result

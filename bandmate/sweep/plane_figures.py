@@ -71,7 +71,13 @@ class Plane:
         return name.partition(" (")[0]
 
     def has(self, metric: str) -> bool:
-        return any(row.get(metric) for row in self.systems)
+        return any(told(row, metric) for row in self.systems)
+
+
+def told(row: Mapping[str, Any], metric: str) -> Mapping[str, Any] | None:
+    """The row's interval of a metric; None where it has no mean. Its bounds may be null."""
+    value = row.get(metric)
+    return value if value and value.get("mean") is not None else None
 
 
 def read(rows: Rows) -> Plane:
@@ -182,7 +188,7 @@ def draw_paper(ax: Axes, metric: str, t_fs: list[float]) -> None:
 
 def draw_line(ax: Axes, rows: Rows, metric: str, t_fs: list[float], colour: str, label: str) -> None:
     """Means with their 95 % band at the places of their t_f; a single point gets a bar."""
-    known = [row for row in rows if row.get(metric) and row[metric].get("mean") is not None]
+    known = [row for row in rows if told(row, metric)]
     if not known:
         return
     x = [t_fs.index(row["t_f"]) for row in known]
@@ -199,13 +205,12 @@ def draw_line(ax: Axes, rows: Rows, metric: str, t_fs: list[float], colour: str,
 def draw_offline(ax: Axes, rows: Rows, metric: str, t_fs: list[float]) -> None:
     """Offline models stand right of all t_f."""
     for marker, row in zip("^vDPX" * 9, rows, strict=False):
-        if value := row.get(metric):
-            bar = [
-                [value["mean"] - (value["low"] or value["mean"])],
-                [(value["high"] or value["mean"]) - value["mean"]],
-            ]
+        if value := told(row, metric):
+            mean = value["mean"]
+            low, high = (mean if value.get(side) is None else value[side] for side in ("low", "high"))
+            bar = [[mean - low], [high - mean]]
             ax.errorbar(
-                len(t_fs), value["mean"], bar, fmt=marker, color=COLOURS[1], markersize=6, label=row["point"]
+                len(t_fs), mean, bar, fmt=marker, color=COLOURS[1], markersize=6, label=row["point"]
             )
     if rows:
         legend(ax)
@@ -213,19 +218,19 @@ def draw_offline(ax: Axes, rows: Rows, metric: str, t_fs: list[float]) -> None:
 
 def draw_anchors(ax: Axes, anchors: Mapping[str, Mapping[str, Any]], metric: str, t_fs: list[float]) -> None:
     for name, row in anchors.items():
-        value = row.get(metric)
+        value = told(row, metric)
         shown = name in ("ground truth", "random pairing", "ground truth, codec") and not (
             metric == "fad" and name == "ground truth"
         )
-        if value and shown and value.get("mean") is not None:
+        if value and shown:
             reference(ax, value["mean"], name, len(t_fs), right=name.endswith("codec"))
 
 
 def draw_controls(ax: Axes, plane: Plane, metric: str, t_fs: list[float]) -> None:
     """What tells whether the model listens: nothing heard as a line, another song heard as open circles."""
-    if plane.deaf and (value := plane.deaf.get(metric)) and value.get("mean") is not None:
+    if plane.deaf and (value := told(plane.deaf, metric)):
         reference(ax, value["mean"], "no input", len(t_fs), right=True, colour=COLOURS[0])
-    known = [row for row in plane.shuffled if row.get(metric) and row["t_f"] in t_fs]
+    known = [row for row in plane.shuffled if told(row, metric) and row["t_f"] in t_fs]
     if known:
         place, mean = [t_fs.index(row["t_f"]) for row in known], [row[metric]["mean"] for row in known]
         ax.plot(
@@ -306,11 +311,12 @@ def plane_figure(plane: Plane, machine: Machine | None) -> Figure:
     t_fs, ks = plane.t_fs, plane.ks
     values = np.full((len(ks), len(t_fs)), np.nan)
     for row in plane.systems:
-        if row.get(metric):
+        if told(row, metric):
             values[ks.index(row["k"]), t_fs.index(row["t_f"])] = row[metric]["mean"]
     figure = new_figure(max(6.4, 1.0 * len(t_fs) + 2.4), max(3.4, 0.62 * len(ks) + 2.2))
     ax = figure.subplots()
-    span = (-0.1, 1.0) if metric == "nc_both" else (np.nanmin(values), np.nanmax(values) + 1e-9)
+    raw = metric != "nc_both" and plane.has(metric)
+    span = (np.nanmin(values), np.nanmax(values) + 1e-9) if raw else (-0.1, 1.0)
     mesh = ax.pcolormesh(
         np.ma.masked_invalid(values), cmap=GOOD, vmin=span[0], vmax=span[1], edgecolors="white", linewidth=2
     )

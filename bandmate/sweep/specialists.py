@@ -1,6 +1,9 @@
 """One model per point, as in the paper: found in a folder, or trained into it from the paper's presets."""
 
+import contextlib
+import fcntl
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +45,9 @@ class Specialists:
                 raise FileNotFoundError(
                     f"{own} holds no model for {point.spec}: train it by --train, or put a bundle there"
                 )
-            train(own, point, self.training)
+            with alone(own):
+                if not (own / "config.yaml").is_file():  # nor made by another while this one waited
+                    train(own, point, self.training)
         return str(own)
 
 
@@ -54,6 +59,15 @@ class OneModel:
 
     def model(self, point: Point) -> str:
         return point.model or self.name
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Held by one at a time, process or thread, by way of <folder>.lock: several points may be played by one model."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed
+        yield
 
 
 def train(folder: Path, point: Point, training: Training) -> None:

@@ -13,6 +13,7 @@ from bandmate.data.parallel import stay_with_parent
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 TRIES = 4  # to begin a cluster of this machine
+TOLD = 200  # characters of what Ray says, which may be pages
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,7 +53,10 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers:
 
 
 def over_ray(work: Callable[[Item], Result], items: Sequence[Item], spread: Spread) -> Iterator[Result]:
-    """One Ray task for each piece; a task that loses its machine is run again by Ray."""
+    """One Ray task for each piece; a task that loses its machine is run again by Ray.
+
+    OSError when it is lost for good: the worker died, was killed for its memory, or its machine went away.
+    """
     ray = connect(spread)
     task = ray.remote(num_cpus=1, num_gpus=spread.gpus)(call)
     waiting = [task.remote(work, item) for item in items]
@@ -62,6 +66,9 @@ def over_ray(work: Callable[[Item], Result], items: Sequence[Item], spread: Spre
             yield ray.get(done[0])
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, Exception) else OSError(str(error)) from None
+    except ray.exceptions.RayError as error:  # of the cluster, not of the work
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:TOLD]
+        raise OSError(f"the cluster lost a piece of work, maybe for want of memory ({what})") from None
     finally:
         for left in waiting:
             ray.cancel(left, force=True)

@@ -34,8 +34,8 @@ def test_names() -> None:
     assert named([str(i) for i in range(7)]) == "0, 1, 2, 3, 4 and 2 more"
 
 
-def test_two_systems_of_the_same_clips(pair: tuple[Path, Path]) -> None:
-    material = from_generate({"a": (pair[0],), "b": (pair[1], pair[1])}, ["b"])
+def test_two_systems_of_the_same_clips(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    material = from_generate({"a": (pair[0],), "b": (pair[1], copied(pair[1], tmp_path / "b"))}, ["b"])
     assert [clip.id for clip in material.clips] == ["00000", "00001"]
     assert [clip.song for clip in material.clips] == ["song0", "song1"]
     assert set(material.shared) == {"input", "target", "target_codec", "random"}
@@ -57,6 +57,59 @@ def test_what_a_folder_tells_of_its_input(pair: tuple[Path, Path], tmp_path: Pat
         assert material.systems[0].kind == kind
         assert "NaN or infinite samples" in material.notes[0]
         assert "1 of 2 clips: 00001" in material.notes[0]
+
+
+def changed(folder: Path, to: Path, **row: object) -> Path:
+    """A copy whose clips are said to be of another system."""
+    copied(folder, to)
+    rows = [json.loads(line) | row for line in (to / "clips.jsonl").read_text().splitlines()]
+    (to / "clips.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return to
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"model": "other"},
+        {"t_f": 50},
+        {"k": 1},
+        {"sampling": {"top_k": 1}},
+        {"null_input": True},
+        {"shuffle_input": True},
+    ],
+)
+def test_only_seeds_of_one_system_are_pooled(
+    pair: tuple[Path, Path], tmp_path: Path, row: dict[str, object]
+) -> None:
+    other = changed(pair[0], tmp_path / "other", **row)
+    with pytest.raises(ValueError, match=rf"x is not one system: .* differ in {next(iter(row))};"):
+        from_generate({"x": (pair[0], other)})
+    assert len(from_generate({"x": (pair[0],), "y": (other,)}).systems) == 2
+    seed = changed(pair[0], tmp_path / "seed", seed=1, null_input=False)
+    assert len(from_generate({"x": (pair[0], seed)}).systems[0].takes) == 2
+
+
+def test_a_folder_is_no_second_seed_of_itself(pair: tuple[Path, Path]) -> None:
+    again = pair[0].parent / "b" / ".." / "a"
+    with pytest.raises(ValueError, match="x is given the same folder twice"):
+        from_generate({"x": (pair[0], again)})
+    with pytest.raises(ValueError, match="x is given the same folder twice"):
+        from_plain(
+            pair[0] / "input", pair[0] / "target", {"x": (pair[0] / "prediction", again / "prediction")}
+        )
+
+
+def test_what_is_told_of_a_system_is_in_seconds(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = changed(pair[0], tmp_path / "told", t_f=-20, k=5, model="duet", sampling={"top_k": 1})
+    told = {"model": "duet", "sampling": {"top_k": 1}, "t_f": -0.4, "k": 0.1}
+    assert from_generate({"x": (folder,)}).systems[0].about == told
+    offline = changed(pair[0], tmp_path / "offline", t_f=None, k=None)
+    assert from_generate({"x": (offline,)}).systems[0].about == {}
+
+
+def test_random_pairings_of_another_class_are_told(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = changed(pair[0], tmp_path / "strange", random={"instrument": "Bass"})  # to bass, and to drums
+    assert from_generate({"x": (folder,)}).notes == ("Random pairing of another class: 1 of 2: 00001.",)
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:

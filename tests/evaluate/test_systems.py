@@ -1,5 +1,7 @@
 """The whole table on folders of made-up clips, with stand-ins for the networks."""
 
+import csv
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ import pytest
 from bandmate.commands.evaluation.tables import csv_text, markdown
 from bandmate.evaluate import features
 from bandmate.evaluate.folders import from_generate, from_plain
+from bandmate.evaluate.scores import embeddings
 from bandmate.evaluate.systems import GROUPS, Options, measure, other_songs
 from bandmate.instruments import INSTRUMENTS
+from bandmate.perceive import vggish
 from tests.evaluate.fakes import deaf_listener, generated, listener, music, write
 from tests.evaluate.sounds import RATE
 
@@ -22,14 +26,15 @@ Report = dict[str, Any]
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("systems")
     for kind in ("good", "lost", "silent"):
-        generated(root / kind, kind)
+        generated(root / kind, kind, t_f=-20)
+    generated(root / "again", "good", t_f=-20)
     return root
 
 
 @pytest.fixture(scope="module")
 def report(folders: Path) -> Report:
     systems = {
-        "good": (folders / "good", folders / "good"),
+        "good": (folders / "good", folders / "again"),
         "lost": (folders / "lost",),
         "mute": (folders / "silent",),
     }
@@ -110,10 +115,18 @@ def test_markdown_and_csv(report: Report) -> None:
     assert "| lost (no input) |" in text
     assert "### First half: 4 clips of 4 songs" in text
     assert "Fréchet distance (N = 40)" in text
-    lines = csv_text(report).splitlines()
-    assert len(lines) == 1 + 6 * 7
-    assert all(line.count(",") >= lines[0].count(",") for line in lines)
-    assert "coherence_network" in lines[0]
+    lines = list(csv.DictReader(io.StringIO(csv_text(report))))
+    assert len(lines) == 6 * 7
+    assert not any(None in line or None in line.values() for line in lines)  # no cell too many or too few
+    line = next(each for each in lines if each["system"] == "good")
+    told = [line[name] for name in ("part", "group", "seeds", "clips", "t_f", "k", "coherence_network")]
+    assert told == ["whole", "all", "2", "4", "-0.4", "0.1", "fake coherence"]
+    row = rows_of(report)["good"]
+    assert (row["t_f"], row["k"]) == (-0.4, 0.1)
+    assert float(line["beat_f1_low"]) == row["beat_f1"]["low"]
+    assert float(line["fad"]) == row["fad"]["mean"]
+    assert (line["beat_f1_clips"], line["fad_embeddings"]) == ("4", "40")
+    assert {each["t_f"] for each in lines if each["kind"] == "anchor"} == {""}
 
 
 def test_what_was_heard_is_kept_by_content(folders: Path, report: Report, tmp_path: Path) -> None:
@@ -141,6 +154,21 @@ def test_a_damaged_cache_is_heard_anew(tmp_path: Path) -> None:
     assert all(np.array_equal(first[key], second[key]) for key in first)
     with pytest.raises(AssertionError, match="in the cache"):
         features.hear_all([job], deaf_listener)
+
+
+@pytest.mark.parametrize("kind", features.KINDS)
+def test_changed_code_hears_anew(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.wav", music(1))
+    job = features.Job(tmp_path / "a.wav", 10 * RATE)
+    features.hear_all([job], listener, cache=tmp_path / "cache")
+    heard: list[str] = []
+    listen = features.listen
+    monkeypatch.setattr(features, "listen", lambda kind, *rest: heard.append(kind) or listen(kind, *rest))
+    features.hear_all([job], listener, cache=tmp_path / "cache")
+    assert heard == []
+    monkeypatch.setitem(features.VERSIONS, kind, "next")
+    features.hear_all([job], listener, cache=tmp_path / "cache")
+    assert heard == [kind]
 
 
 @pytest.mark.slow  # each process imports torch
@@ -194,6 +222,37 @@ def test_silent_inputs_are_counted_and_named(tmp_path: Path) -> None:
     assert "Silent clips of ground truth: 1 of 2: clip1." in report["notes"]
     assert rows_of(report)["mine"]["beat_f1"]["values"] == 1
     assert rows_of(report)["mine"]["coherence_both"]["values"] == 1
+
+
+def test_clips_too_short_for_an_embedding_are_named_first(tmp_path: Path) -> None:
+    for role in ("in", "true", "out"):
+        write(tmp_path / role / "long.wav", music(1))
+        write(tmp_path / role / "short.wav", music(1)[:31_199])
+    material = from_plain(tmp_path / "in", tmp_path / "true", {"mine": (tmp_path / "out",)})
+    deaf = deaf_listener()
+    embedding = deaf.embedding._replace(name="VGGish", least=vggish.SHORTEST)
+    with pytest.raises(ValueError, match=r"VGGish needs 0.975 s, and 1 of 2 clips are shorter: short;"):
+        measure(material, lambda: deaf._replace(embedding=embedding), Options(fad_draws=0))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "span", "step", "first", "second"),
+    [
+        (10, 0.96, 0.96, [0, 1, 2, 3], [6, 7, 8, 9]),  # VGGish: 5 lie in the first half, 4 in the second
+        (10, 5.0, 2.5, [0], [2]),
+        (12, 0.96, 0.96, [0, 1, 2, 3, 4], [7, 8, 9, 10, 11]),
+        (1.5, 0.96, 0.96, [], []),
+    ],
+)
+def test_halves_hold_equally_many_embeddings(
+    seconds: float, span: float, step: float, first: list[int], second: list[int]
+) -> None:
+    count = int((seconds - span) / step + 1e-9) + 1
+    record = {"sound.samples": np.array(seconds * RATE), "embedding.values": np.arange(count)[:, None]}
+    for part, wanted in (("whole", range(count)), ("first half", first), ("second half", second)):
+        values, owner = embeddings([record, record], span, step, part)
+        assert values[:, 0].tolist() == [*wanted, *wanted]
+        assert owner.tolist() == [0] * len(wanted) + [1] * len(wanted)
 
 
 def test_one_clip_only(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ def test_clips_are_a_function_of_the_seed(rendered: Path) -> None:
 
 
 def test_excerpts_are_mixes_with_some_of_their_stems(rendered: Path) -> None:
-    excerpts = list(solo_excerpts(rendered, "test", 3, 150, 2, (PERCUSSIVE, BASS)))
+    found = dict(solo_excerpts(rendered, "test", 3, 150, 2, (PERCUSSIVE, BASS)))
+    assert list(found) == [path.stem for path in split_paths(rendered, "test")[:3]]
+    excerpts = [excerpt for each in found.values() for excerpt in each]
     kinds = [excerpt.instrument for excerpt in excerpts]
     assert kinds.count(None) == 3
     assert len(kinds) == 9

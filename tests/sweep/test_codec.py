@@ -1,4 +1,7 @@
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ import torch
 
 from bandmate.checkpoint import Bundle
 from bandmate.sweep import codec
-from bandmate.sweep.clips import solo_excerpts
+from bandmate.sweep.clips import HOP, Excerpt, solo_excerpts, split_paths
 from bandmate.sweep.codec import CodecConfig, markdown, measure, run_codec
 from bandmate.sweep.tables import finite, plain, signed, table, to_json
 
@@ -46,8 +49,30 @@ def test_without_opus_it_is_said(bundle: Bundle, rendered: Path, monkeypatch: py
     assert "Opus" not in markdown(result | {"opus": True})
 
 
+def test_tracks_that_are_left_out_are_told(
+    bundle: Bundle, rendered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "has_opus", lambda: False)
+    assert measure(bundle.codec, rendered, "test", CodecConfig(1, 0, 100))["skipped_tracks"] == []
+    silent, short, *_ = names = [path.stem for path in split_paths(rendered, "test")]
+    found = codec.solo_excerpts
+
+    def some(*given: Any) -> Iterator[tuple[str, list[Excerpt]]]:
+        for track, each in found(*given):
+            cut = [replace(one, audio=one.audio[: 49 * HOP if track == short else None]) for one in each]
+            yield track, [] if track == silent else cut
+
+    monkeypatch.setattr(codec, "solo_excerpts", some)
+    result = measure(bundle.codec, rendered, "test", CodecConfig(songs=3, stems=1, frames=100))
+    assert result["skipped_tracks"] == names[:2]
+    assert f"Left out, as silent or shorter than 1 s: 2 tracks: {silent}, {short}.\n" in markdown(result)
+    with pytest.raises(ValueError, match="is silent or shorter than 1 s"):
+        measure(bundle.codec, rendered, "test", CodecConfig(songs=2, stems=1, frames=100))
+
+
 def test_reconstructions_are_those_of_each_excerpt_alone(bundle: Bundle, rendered: Path) -> None:
-    excerpts = list(solo_excerpts(rendered, "test", 2, CONFIG.lead + CONFIG.frames, 2))
+    found = solo_excerpts(rendered, "test", 2, CONFIG.lead + CONFIG.frames, 2)
+    excerpts = [excerpt for _, each in found for excerpt in each]
     for excerpt, codes, sound in run_codec(bundle.codec, excerpts, CONFIG):
         with torch.inference_mode():
             alone = bundle.codec.encode(torch.from_numpy(excerpt.audio)[None])

@@ -5,13 +5,16 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bandmate.spec import StreamSpec
-from bandmate.sweep import grid, plane, specialists
+from bandmate.sweep import grid, plane, specialists, spread
 from bandmate.sweep.grid import Point
 from bandmate.sweep.material import PlacesConfig
 from bandmate.sweep.plane import PlaneConfig, Sweep
@@ -226,6 +229,67 @@ def test_a_specialist_that_is_not_there(tmp_path: Path) -> None:
         Specialists(tmp_path).model(Point(StreamSpec(-20, 5)))
     with pytest.raises(ValueError, match="there is no preset 'decoda'"):
         specialists.config_of(Point(StreamSpec(0, 1)), Training(tmp_path, "", ("decoda", "prefix-decoder")))
+
+
+def test_points_that_share_a_model_train_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A point and its shuffled twin at the same time, as two workers have them."""
+    trained: list[Path] = []
+
+    def train(folder: Path, *_: Any) -> None:
+        trained.append(folder)
+        time.sleep(0.2)
+        folder.mkdir()  # as a rename: it fails where the folder is there
+        (folder / "config.yaml").touch()
+
+    monkeypatch.setattr(specialists, "train", train)
+    models = Specialists(tmp_path / "models", Training(tmp_path, ""))
+    with ThreadPoolExecutor(2) as pool:
+        points = [Point(StreamSpec(20, 5), kind) for kind in ("system", "shuffled")]
+        assert list(pool.map(models.model, points)) == [str(tmp_path / "models" / "k0.1_tf+0.4")] * 2
+    assert len(trained) == 1
+
+
+class RayError(Exception):
+    """Stands for Ray's own, of which the next two are."""
+
+
+class RayTaskError(RayError):
+    cause: Exception | None = None
+
+
+class WorkerCrashedError(RayError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "what"),
+    [
+        (WorkerCrashedError("it died\nunexpectedly"), OSError, "WorkerCrashedError: it died unexpectedly"),
+        (RayTaskError("pages of it"), OSError, "pages of it"),
+        (RayTaskError(), ValueError, "the cause"),
+    ],
+)
+def test_what_a_cluster_loses_is_told_in_one_sentence(
+    error: Exception, kind: type[Exception], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get(_: object) -> None:
+        raise error
+
+    if kind is ValueError:
+        error.cause = ValueError("the cause")  # type: ignore[attr-defined]
+    names = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+    task = SimpleNamespace(remote=lambda work, item: item)
+    ray = SimpleNamespace(
+        remote=lambda **_: lambda _: task,
+        wait=lambda waiting, num_returns: (waiting[:1], waiting[1:]),
+        get=get,
+        cancel=lambda *_, force: None,
+        exceptions=names,
+    )
+    monkeypatch.setattr(spread, "connect", lambda _: ray)
+    with pytest.raises(kind, match=what) as told:
+        list(Spread(cluster="local")(str, [1, 2]))
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.slow

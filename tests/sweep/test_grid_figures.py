@@ -83,6 +83,30 @@ def test_controls_stand_beside_what_was_measured() -> None:
     assert labels == [False] * 3 + [True] * 3 + [True, True, False]
 
 
+def test_what_has_no_mean_or_a_bound_of_nothing_is_drawn_as_such() -> None:
+    rows = made_up(grid.small())
+    offline = {"kind": "offline", "point": "stemgen"}
+    zero = {"mean": 0.1, "low": 0.0, "high": None}
+    rows += [
+        offline | {"fad": zero},
+        offline | {"fad": {"mean": None, "low": None, "high": None}, "point": "other"},
+    ]
+    plane = plane_figures.read(rows)
+    ax = plane_figures.new_figure(4, 3).subplots()
+    plane_figures.draw_offline(ax, plane.offline, "fad", plane.t_fs)
+    (bar,) = ax.containers
+    ((below, above),) = bar.lines[2][0].get_segments()
+    assert (below[1], above[1]) == (0.0, 0.1)
+    for row in rows:
+        if row["kind"] not in ("anchor", "offline"):
+            row |= {
+                metric: dict.fromkeys(("mean", "low", "high"))
+                for metric in ("coherence_both", "nc_both", "nb")
+            }
+    figures = plane_figures.all_figures(plane_figures.read(rows))
+    assert all(figure.startswith(PNG) for figure in figures.values())
+
+
 def test_figures_as_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in made_up(grid.small())))
@@ -216,6 +240,7 @@ def test_a_tone_stands_where_it_belongs() -> None:
         (["decoding", "--rendered", "r", "--out", "OUT", "--t-f"], "--t-f needs at least one value"),
         (["longplay", "--rendered", "r", "--minutes", "0"], "--minutes 0 is out of range"),
         (["longplay", "--rendered", "r", "--marks", "0.01"], "is too early"),
+        (["longplay", "--rendered", "r", "--songs", "1"], "--songs 1 is out of range: give 2 to 1024"),
     ],
 )
 def test_what_makes_no_sense(

@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from bandmate.checkpoint import Bundle
+from bandmate.configs import decoder_tiny
 from bandmate.data.tokens import TokenStore
+from bandmate.model.decoder import Decoder
 from bandmate.model.duet_network import Visibility
 from bandmate.model.teacher import cross_entropy, horizons, window_inputs
 from bandmate.sweep.figures import listening_figure
@@ -109,12 +113,23 @@ def test_table_and_figure() -> None:
     assert listening_figure(result).startswith(b"\x89PNG")
 
 
+def test_songs_that_are_left_out_are_told() -> None:
+    measured, config = made_up()
+    assert "Left out" not in markdown(report(measured, config))
+    result = report(replace(measured, skipped=("short", "still")), config)
+    assert result["skipped_songs"] == ["short", "still"]
+    assert markdown(result).endswith("is long enough and sounds: 2 songs: short, still.\n")
+
+
 def test_what_does_not_fit_is_told(bundle: Bundle, store: Path) -> None:
     tokens = TokenStore(store, "test")
     with pytest.raises(ValueError, match="fewer than two songs"):
         measure(bundle.model, TokenStore(store, "valid"), CONFIG)
     with pytest.raises(ValueError, match="fewer than two songs"):
         measure(bundle.model, tokens, ListeningConfig(frames=4000))
+    others: Any = Decoder(decoder_tiny())  # has no PAD of its own
+    with pytest.raises(ValueError, match="of the kind duet, and this one is of the kind decoder"):
+        measure(others, tokens, CONFIG)
     tokens.config = type(tokens.config)(codes=7)
     with pytest.raises(ValueError, match="7 codes per level, the model 32"):
         measure(bundle.model, tokens, CONFIG)

@@ -71,6 +71,7 @@ export class Player {
   }
 
   async restart() {
+    if (!this.length) return; // what is being loaded goes on
     const name = this.active ?? Object.keys(this.buffers)[0];
     this.silence();
     this.offset = 0;

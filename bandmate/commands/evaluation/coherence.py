@@ -22,7 +22,7 @@ class Coherence:
     """
 
     rendered: Annotated[Path, FOLDER] = tyro.MISSING
-    """Rendered songs, as python -m bandmate.data.render makes them."""
+    """Rendered songs, as bandmate prepare midi makes them."""
     network: Annotated[str, NETWORK] = "bundled"
     """Listening network: bundled, cocola (if fetched), or a folder written by bandmate train coherence."""
     split: str = "test"

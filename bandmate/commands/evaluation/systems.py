@@ -60,7 +60,7 @@ class Systems:
     seed: int = 0
     """Of the bootstrap."""
     threads: int = 0
-    """CPU threads of each process; 0 = as many as torch takes by itself, 1 with several workers."""
+    """CPU threads; 0 = as many as torch takes by itself. With several --workers each of them has one."""
 
 
 def systems(args: Systems, tell: Callable[[float], None]) -> tuple[dict[str, Any], str, bytes | None]:
