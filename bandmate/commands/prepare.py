@@ -1,24 +1,26 @@
-"""``bandmate prepare``: MIDI songs to rendered tracks; rendered tracks or a data set of stems to the prepared store."""
+"""``bandmate prepare``: MIDI songs or a data set of stems to tracks; tracks or a data set to the prepared store."""
 
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from bandmate.commands.parsing import in_range, parse
 
 if TYPE_CHECKING:
+    from bandmate.data.parallel import Job
     from bandmate.data.space import Extent
     from bandmate.data.stem_files import Listing
     from bandmate.data.stems import LazyTrack
 
 TOLD = 20  # of what was left out, so many are printed; the file has all
 SUBMIXES = {"store": 6}  # else as the paper, 20
+DATA_SETS = ("slakh", "musdb", "moises", "cocochorales", "folder")
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,18 @@ class Arguments:
         Literal["band", "midi", "store", "slakh", "musdb", "moises", "cocochorales", "folder"]
     ]
     """band: have MMA arrange generated songs, as MIDI; midi: render songs; store: encode rendered tracks;
-    the others: encode a data set of stems (slakh: Slakh2100, redux or babyslakh; musdb: MUSDB18-HQ;
+    the others: a data set of stems (slakh: Slakh2100, redux or babyslakh; musdb: MUSDB18-HQ;
     moises: MoisesDB; folder: any, described by --layout)."""
     out: Path
     """Folder to write to."""
     data: Path | None = None
     """Folder of the data set or of rendered tracks; midi: of your own songs (default: the bundled pack)."""
+    as_: Annotated[Literal["store", "tracks"], tyro.conf.arg(name="as")] = "store"
+    """A data set as the store that models train on, or as tracks to measure on, laid out as midi does it (no codec)."""
+    split: tuple[Literal["train", "valid", "test"], ...] = ()
+    """Only these splits of a data set (default: all)."""
     codec: str | None = None
-    """Folder of a codec's run, or a model (bundled or a folder) whose codec to use. Not for midi."""
+    """Folder of a codec's run, or a model (bundled or a folder) whose codec to use. For a store."""
     layout: Path | None = None
     """folder: the YAML file that describes it (default: layout.yaml in the folder)."""
     hear: Literal["codes", "mel", "both"] | None = None
@@ -64,7 +70,8 @@ class Arguments:
 def main(argv: list[str]) -> int:
     args = parse(Arguments, with_address(argv), "bandmate prepare")
     check(args)
-    return {"band": arrange, "midi": render}.get(args.what, encode)(args)
+    usual = write_tracks if args.as_ == "tracks" else encode
+    return {"band": arrange, "midi": render}.get(args.what, usual)(args)
 
 
 def check(args: Arguments) -> None:
@@ -85,6 +92,10 @@ def check(args: Arguments) -> None:
     )
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {args.out} is a file: give a folder")
+    if args.what not in DATA_SETS and (args.as_ == "tracks" or args.split):
+        raise ValueError(f"--as tracks and --split are for {', '.join(DATA_SETS)}, not for {args.what}")
+    if args.as_ == "tracks" and (args.codec, args.hear, args.submixes) != (None, None, None):
+        raise ValueError("--codec, --hear and --submixes are for a store: leave them out with --as tracks")
 
 
 def with_address(argv: list[str]) -> list[str]:
@@ -126,7 +137,7 @@ def encode(args: Arguments) -> int:
     if args.data is None or args.codec is None:
         raise ValueError(f"{args.what} needs --data, the folder of stems, and --codec, what encodes them")
     from bandmate.data.layout import StoreConfig
-    from bandmate.data.parallel import Work, on_cluster, on_this_machine
+    from bandmate.data.parallel import Work
     from bandmate.data.prepare import claim, write_left_out
     from bandmate.data.space import check_space, expected_bytes
     from bandmate.data.tokens import TokenStore
@@ -144,18 +155,45 @@ def encode(args: Arguments) -> int:
     todo = work.unfinished(tracks)
     check_space(args.out, expected_bytes(extent(len(todo)), config, encoders.codec.levels, make.features))
     claim(work.path, config, encoders.codebook)
+    left_out |= shared_out(args, work, todo)
+    tell(write_left_out(work.path, left_out))
+    return told(args, TokenStore(work.path).stats(), left_out)
+
+
+def write_tracks(args: Arguments) -> int:
+    """The same for a folder of tracks, without a codec."""
+    if args.data is None:
+        raise ValueError(f"{args.what} needs --data, the folder of stems")
+    from bandmate.data.space import check_space, expected_track_bytes
+    from bandmate.data.track_folder import TrackFolder
+
+    tracks, left_out, extent = found(args)
+    folder = TrackFolder(args.out.absolute())
+    todo = folder.unfinished(tracks)
+    check_space(args.out, expected_track_bytes(extent(len(todo))))
+    folder.claim()
+    left_out |= shared_out(args, folder, todo)
+    tell(folder.write_left_out(left_out))
+    return told(args, folder.stats(), left_out)
+
+
+def shared_out(args: Arguments, job: "Job", todo: list["LazyTrack"]) -> dict[str, str]:
+    """Do the job with each track, here or on the cluster; {track id: why it was left out}."""
+    from bandmate.data.parallel import on_cluster, on_this_machine
+
     with progress(len(todo)) as report:
         if args.cluster:
-            left_out |= on_cluster(work, todo, args.cluster, report)
-        else:
-            left_out |= on_this_machine(work, todo, args.workers or os.cpu_count() or 1, report)
-    tell(write_left_out(work.path, left_out))
-    store = TokenStore(work.path)
-    if not len(store):
+            return on_cluster(job, todo, args.cluster, report)
+        return on_this_machine(job, todo, args.workers or os.cpu_count() or 1, report)
+
+
+def told(args: Arguments, stats: dict[str, Any], left_out: dict[str, str]) -> int:
+    """Prints what lies there now. ValueError when nothing does."""
+    if not stats["tracks"]:
         raise ValueError(
             f"no track of {args.data} could be used: {next(iter(left_out.values()), 'there is none')}"
         )
-    print(store.stats())
+    print(stats)
     return 0
 
 
@@ -165,7 +203,6 @@ Found = tuple[list["LazyTrack"], dict[str, str], Callable[[int], "Extent"]]
 def found(args: Arguments) -> Found:
     """Tracks, what was left out already {name: why}, and the extent of so many of the tracks."""
     from bandmate.data.space import Extent
-    from bandmate.train.encode import Shortened
 
     assert args.data is not None
     data = args.data.absolute()
@@ -174,12 +211,14 @@ def found(args: Arguments) -> Found:
 
         tracks, left_out, (seconds, stems) = lazy_tracks(data), {}, extent_of(data)
     else:
-        listing = list_tracks(args, data)
+        listing = of_splits(list_tracks(args, data), args.split)
         for note in listing.notes:
             print(f"note: {note}", file=sys.stderr)
         tracks, left_out = [track.lazy() for track in listing.tracks], dict(listing.left_out)
         seconds, stems = listing.mean_seconds(), listing.mean_stems()
     if args.seconds is not None:
+        from bandmate.train.encode import Shortened
+
         tracks = [type(track)(track.id, Shortened(track, args.seconds)) for track in tracks]
         seconds = min(seconds, args.seconds)
     return tracks, left_out, lambda count: Extent(count, seconds, stems)
@@ -199,6 +238,15 @@ def list_tracks(args: Arguments, data: Path) -> "Listing":
     return readers[args.what].read(data)
 
 
+def of_splits(listing: "Listing", splits: tuple[str, ...]) -> "Listing":
+    """The tracks of these splits, of all for none. ValueError when there are none of them."""
+    kept = tuple(track for track in listing.tracks if not splits or track.split in splits)
+    if splits and not kept:
+        there = ", ".join(sorted({track.split for track in listing.tracks})) or "none"
+        raise ValueError(f"the data set has no track of the split {' or '.join(splits)}; there are: {there}")
+    return replace(listing, tracks=kept)
+
+
 def absolute(codec: str) -> str:
     """A path that other processes, perhaps on other machines, find too; the name of a bundled model as it is."""
     return str(Path(codec).absolute()) if Path(codec).exists() else codec
@@ -208,7 +256,7 @@ def tell(left_out: list[str]) -> None:
     for line in left_out[:TOLD]:
         print(f"left out: {line}", file=sys.stderr)
     if len(left_out) > TOLD:
-        print(f"and {len(left_out) - TOLD} more: see left_out.jsonl in the store", file=sys.stderr)
+        print(f"and {len(left_out) - TOLD} more: see left_out.jsonl in --out", file=sys.stderr)
 
 
 @contextmanager

@@ -4,11 +4,12 @@ from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import mido
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bandmate.instruments import DRUMS_PROGRAM, from_program
+
+if TYPE_CHECKING:
+    import mido
 
 DRUM_CHANNEL = 9
 DEFAULT_TEMPO = 500_000  # microseconds per quarter note: what a file without tempo means
@@ -89,8 +90,20 @@ class _Clock:
         return self.seconds[at] + (tick - self.ticks[at]) * self.per_tick[at]
 
 
+def load_mido() -> Any:
+    """The module mido, imported when wanted: rendered tracks are read without it. ValueError when it is not installed."""
+    try:
+        import mido
+    except ModuleNotFoundError as missing:
+        raise ValueError(
+            f"{missing.name} is not installed, and it reads MIDI: pip install 'bandmate[midi]'"
+        ) from None
+    return mido
+
+
 def read_midi(path: str | Path, name: str | None = None) -> Song:
     """Parse a MIDI file of type 0 or 1. ValueError for a file that is none or holds no note."""
+    mido = load_mido()
     path = Path(path)
     try:
         # clip=True: a stray data byte over 127 is common in old files and must not cost the song
@@ -106,7 +119,7 @@ def read_midi(path: str | Path, name: str | None = None) -> Song:
     return _assemble(name or path.stem, file)
 
 
-def _assemble(name: str, file: mido.MidiFile) -> Song:
+def _assemble(name: str, file: "mido.MidiFile") -> Song:
     events = _events(file)
     clock = _Clock([(t, m.tempo) for t, _, m in events if m.type == "set_tempo"], file.ticks_per_beat)
     parts = _parts(events, clock)
@@ -117,7 +130,7 @@ def _assemble(name: str, file: mido.MidiFile) -> Song:
     return Song(name, parts, _beats(events, clock, file.ticks_per_beat, end), clock.tempi, start, end)
 
 
-def _events(file: mido.MidiFile) -> list[tuple[int, int, Any]]:
+def _events(file: "mido.MidiFile") -> list[tuple[int, int, Any]]:
     """All messages as (tick, port, message) in time order; file order among equals."""
     events = []
     for track in file.tracks:

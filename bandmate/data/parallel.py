@@ -1,4 +1,4 @@
-"""The prepared store written by many processes: those of this machine, or those of a Ray cluster.
+"""A store, or a folder of tracks, written by many processes: those of this machine, or those of a Ray cluster.
 
 Every track is a job of its own: read, encoded and written by one process, complete or absent. So a kill at any moment
 costs the tracks that were in hand, and how many processes there were does not show in the bytes.
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bandmate.data.layout import StoreConfig
 from bandmate.data.prepare import Encode, Listen, Report, is_finished, prepare_track
@@ -29,6 +29,13 @@ class Coder:
 
     encode: Encode
     listen: Listen | None
+
+
+class Job(Protocol):
+    """What is done with each track, in whichever process: it is pickled."""
+
+    def run(self, track: LazyTrack) -> str | None:
+        """One track; why it was left out, or None. OSError when the disk is full."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def _coder(make: Callable[[], Coder]) -> Coder:
     return make()
 
 
-def on_this_machine(work: Work, tracks: Sequence[LazyTrack], workers: int, report: Report) -> dict[str, str]:
+def on_this_machine(work: Job, tracks: Sequence[LazyTrack], workers: int, report: Report) -> dict[str, str]:
     """Write the tracks with that many processes; {track id: why it was left out}.
 
     On an error, such as a full disk, tracks in hand are finished and the others left for the next time.
@@ -82,7 +89,7 @@ def _collect(outcomes: Iterator[tuple[str, str | None]], report: Report) -> dict
 
 
 @contextmanager
-def _pool(work: Work, workers: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(work: Job, workers: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _begin, (work,))
     try:
@@ -91,10 +98,10 @@ def _pool(work: Work, workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_work: Work | None = None  # of this worker process
+_work: Job | None = None  # of this worker process
 
 
-def _begin(work: Work) -> None:
+def _begin(work: Job) -> None:
     global _work
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
@@ -118,7 +125,7 @@ def _run(track: LazyTrack) -> str | None:
     return _work.run(track)
 
 
-def on_cluster(work: Work, tracks: Sequence[LazyTrack], address: str, report: Report) -> dict[str, str]:
+def on_cluster(work: Job, tracks: Sequence[LazyTrack], address: str, report: Report) -> dict[str, str]:
     """The same on Ray: one track per CPU at a time; `address` as of ray.init.
 
     All nodes see the data, the codec and the store under the same paths, and have bandmate installed. A node that is
@@ -141,7 +148,7 @@ def on_cluster(work: Work, tracks: Sequence[LazyTrack], address: str, report: Re
         ray.shutdown()
 
 
-def _from_ray(ray: Any, work: Work, tracks: Sequence[LazyTrack]) -> Iterator[tuple[str, str | None]]:
+def _from_ray(ray: Any, work: Job, tracks: Sequence[LazyTrack]) -> Iterator[tuple[str, str | None]]:
     """Outcomes as they come; twice as many tracks are handed out as there are CPUs."""
     graphics = 0.25 if ray.cluster_resources().get("GPU") else 0  # four processes keep one device busy
     remote = ray.remote(num_cpus=1, num_gpus=graphics, max_retries=3)(_run_on_node)
@@ -167,5 +174,5 @@ def _outcome(ray: Any, job: Any) -> str | None:
         raise OSError(f"the cluster lost a track's process: {' '.join(str(error).split())}") from None
 
 
-def _run_on_node(work: Work, track: LazyTrack) -> str | None:
+def _run_on_node(work: Job, track: LazyTrack) -> str | None:
     return work.run(track)

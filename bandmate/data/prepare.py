@@ -83,9 +83,7 @@ def claim(path: Path, config: StoreConfig, codebook: Any = None) -> None:
     ValueError for a store of another format, of another codec or with other settings.
     """
     path.mkdir(parents=True, exist_ok=True)
-    for temporary in path.glob(".*.tmp"):
-        if time.time() - temporary.stat().st_mtime > STALE:
-            temporary.unlink(missing_ok=True)
+    sweep_up(path)
     file, wanted = path / SETTINGS, {"format": FORMAT} | asdict(config)
     if file.exists():
         _refuse_another(path, _settings_there(file), wanted)
@@ -97,6 +95,13 @@ def claim(path: Path, config: StoreConfig, codebook: Any = None) -> None:
             temporary.write_bytes(
                 save({"codebook": np.ascontiguousarray(_numpy(codebook), dtype=np.float32)})
             )
+
+
+def sweep_up(folder: Path) -> None:
+    """Delete the temporary files right below a folder that a kill left behind."""
+    for temporary in folder.glob(".*.tmp"):
+        if time.time() - temporary.stat().st_mtime > STALE:
+            temporary.unlink(missing_ok=True)
 
 
 def _settings_there(file: Path) -> dict[str, Any]:
@@ -144,7 +149,12 @@ def write_left_out(path: Path, failed: dict[str, str]) -> list[str]:
         if file.name != SETTINGS and file.stem not in failed:
             entry = json.loads(file.read_text(encoding="utf-8"))
             rows += [(file.stem, reason) for reason in entry.get("left_out", ())]
-    rows.sort()
+    return list_left_out(path, rows)
+
+
+def list_left_out(path: Path, rows: list[tuple[str, str]]) -> list[str]:
+    """Rows (track, reason) as `left_out.jsonl` in a folder; the same as lines, sorted. No rows, no file."""
+    rows = sorted(rows)
     if rows:
         with replacing(path / LEFT_OUT) as temporary:
             lines = (json.dumps({"track": name, "reason": reason}) + "\n" for name, reason in rows)

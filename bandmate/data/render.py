@@ -18,9 +18,9 @@ import numpy as np
 
 from bandmate.data import pack
 from bandmate.data.files import replacing
-from bandmate.data.midi import Song, read_midi
+from bandmate.data.midi import Song, load_mido, read_midi
 from bandmate.data.rendition import RenditionConfig, draw_rendition, render
-from bandmate.data.soundfonts import find_soundfonts
+from bandmate.data.soundfonts import find_soundfonts, load_tinysoundfont
 from bandmate.data.stems import LazyTrack, Stem, Track
 from bandmate.instruments import lookup
 
@@ -80,9 +80,11 @@ def run_job(job: Job) -> tuple[Job, str | None]:
 def save_track(track: Track, stem: Path) -> None:
     """Write `<stem>.npy`, then `<stem>.json`, each completely: a track is there when its JSON is."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    samples = np.round(track.audio * 32767).astype(np.int16)
+    header = {"descr": "<i2", "fortran_order": False, "shape": (len(track.stems), track.samples)}
     with replacing(stem.with_name(stem.name + ".npy")) as path, path.open("wb") as file:
-        np.save(file, samples)
+        np.lib.format.write_array_header_1_0(file, header)
+        for each in track.stems:  # one by one: a long track with many stems fills the memory
+            file.write(np.round(each.audio * 32767).astype("<i2").tobytes())
     record = {"id": track.id, "song": track.song, "cluster": track.cluster, "split": track.split}
     record |= {"sample_rate": track.sample_rate, "samples": track.samples} | track.meta
     with replacing(stem.with_name(stem.name + ".json")) as path:
@@ -94,13 +96,14 @@ def load_track(json_path: Path) -> Track:
     try:
         record = json.loads(json_path.read_text(encoding="utf-8"))
         samples = np.load(json_path.with_suffix(".npy"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ValueError(
             f"{json_path} is not a complete rendered track ({error}); delete it and render again"
         ) from None
+    names = record.get("names") or [sound["soundfont"] for sound in record["rendition"]["sounds"]]
     stems = tuple(
-        Stem(row.astype(np.float32) / 32767, lookup(name), sound["soundfont"])
-        for row, name, sound in zip(samples, record["classes"], record["rendition"]["sounds"], strict=True)
+        Stem(row.astype(np.float32) / 32767, lookup(kind), name)
+        for row, kind, name in zip(samples, record["classes"], names, strict=True)
     )
     return Track(
         record["id"], record["song"], record["cluster"], record["split"], stems, record["sample_rate"], record
@@ -112,7 +115,7 @@ def rendered_tracks(out: Path) -> list[Path]:
     found = sorted(path for split in pack.SPLITS for path in (out / split).glob("*.json"))
     if not found:
         raise FileNotFoundError(
-            f"no rendered tracks under {out}; render some with python -m bandmate.data.render"
+            f"no rendered tracks under {out}; make some with bandmate prepare midi, or of a data set with --as tracks"
         )
     return found
 
@@ -161,6 +164,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = _arguments(argv)
+    load_mido()  # what is not installed is told once, and not of every song
+    load_tinysoundfont()
     soundfonts = find_soundfonts()
     failed: dict[str, str] = {}
     if args.midi:

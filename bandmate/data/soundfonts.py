@@ -47,6 +47,18 @@ def _fonts_at(path: Path) -> list[Path]:
     return [file for file in files if file.suffix.lower() in (".sf2", ".sf3") and file.is_file()]
 
 
+def load_tinysoundfont() -> Any:
+    """The module tinysoundfont, imported when wanted. ValueError when it is not installed."""
+    try:
+        import tinysoundfont
+    except ModuleNotFoundError as missing:
+        raise ValueError(
+            f"{missing.name} is not installed, and it plays SoundFonts: pip install 'bandmate[midi]', "
+            "then pip install --no-deps tinysoundfont"
+        ) from None
+    return tinysoundfont
+
+
 @dataclass(frozen=True)
 class Voice:
     """What plays a part: program 0..127, or for drums the kit number."""
@@ -64,8 +76,7 @@ class Player:
     """
 
     def __init__(self, path: Path, sample_rate: int = 32000) -> None:
-        import tinysoundfont  # here: the extra `midi` is optional
-
+        tinysoundfont = load_tinysoundfont()
         self.sample_rate = sample_rate
         self._synth = tinysoundfont.Synth(samplerate=sample_rate)
         try:

@@ -1,4 +1,4 @@
-"""How large a store will be, and whether the disk has room for it."""
+"""How large a store or a folder of tracks will be, and whether the disk has room for it."""
 
 import shutil
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ from bandmate.data.bits import row_bytes
 from bandmate.data.layout import StoreConfig
 
 ENTRY = 600  # bytes of a track's index entry, about
+RECORD = 1000  # bytes of the JSON and the header of a track of stems, about
+PCM = 2 * 32_000  # bytes per second of a stem
 MARGIN = 1.05  # an estimate from headers may be a little short
 
 
@@ -26,6 +28,11 @@ def expected_bytes(extent: Extent, config: StoreConfig, levels: int, features: i
     codes = extent.stems + (submixes if config.submix_codes else 0)
     frame = codes * row_bytes(levels, config.bits) + (extent.stems + submixes) / 8 + submixes * features
     return round(extent.tracks * (extent.seconds * config.frame_rate * frame + ENTRY))
+
+
+def expected_track_bytes(extent: Extent) -> int:
+    """Bytes of the folder of tracks that `extent` will fill: 16 bits, 32 kHz."""
+    return round(extent.tracks * (extent.seconds * extent.stems * PCM + RECORD))
 
 
 def check_space(path: Path, needed: int) -> None:

@@ -152,7 +152,7 @@ def _is_cut_wav(path: Path) -> bool:
 def of_one_length(parts: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     """All filled up with silence to the longest: [S] each."""
     longest = max(map(len, parts))
-    return [np.pad(part, (0, longest - len(part))) for part in parts]
+    return [part if len(part) == longest else np.pad(part, (0, longest - len(part))) for part in parts]
 
 
 def slug(*names: str) -> str:
