@@ -8,15 +8,20 @@ usage: python runs/ablate.py --data prepared --out ablation [--steps 600 --init 
 
 import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from bandmate.cli import MISUSE, USER_ERRORS, complain, sentence
+from bandmate.configs import preset
+from bandmate.data.tokens import TokenStore
 from bandmate.sweep import ablation
 from bandmate.sweep.tables import to_json
 from bandmate.train import presets, runs
+from bandmate.train.lm import DuetTrainConfig
 
 BASE = "as it is"
 SMALL = (
@@ -55,9 +60,48 @@ class Arguments:
         told = {BASE: ""} | {
             name.strip(): sets for name, _, sets in (arm.partition(":") for arm in self.arms)
         }
-        if "" in told or len(told) != 1 + len(self.arms):
+        if "" in told or len(set(map(folder_of, told))) != 1 + len(self.arms):
             raise ValueError('--arms: each wants a name of its own, as in "deaf: deaf_share=1"')
         return {name: [f"steps={self.steps}", *self.set, *sets.split()] for name, sets in told.items()}
+
+
+def configs_of(args: Arguments) -> dict[str, DuetTrainConfig]:
+    """arm -> what it is trained by. ValueError for a preset or a setting that there is not."""
+    begin = preset(presets.LM, args.preset)
+    if not isinstance(begin, DuetTrainConfig):
+        raise ValueError(f"the preset {args.preset!r} trains another model: ablations are of duet")
+    return {name: runs.override(begin, settings) for name, settings in args.settings.items()}
+
+
+def check(args: Arguments) -> None:
+    """Refuses what could not be trained or judged before anything is written: ValueError or FileNotFoundError."""
+    configs = configs_of(args)
+    TokenStore(args.data, "train")
+    ablation.draw(args.data, args.split, configs[BASE].frames, args.windows)
+    if args.init is not None:
+        runs.find_model(args.init)
+    for name, settings in args.settings.items():
+        known = remembered(args.out / folder_of(name))
+        if known not in (None, settings):
+            raise ValueError(
+                f"{args.out} holds an arm {name!r} made with other settings: choose another name or --out"
+            )
+
+
+def folder_of(arm: str) -> str:
+    return arm.replace(" ", "_")
+
+
+def remembered(folder: Path) -> list[str] | None:
+    """What the arm in a folder was set to; None where there is none. ValueError for one that does not say it."""
+    file = folder / "arm.json"
+    if file.exists():
+        return json.loads(file.read_text(encoding="utf-8"))
+    if (folder / "config.yaml").exists():
+        raise ValueError(
+            f"{folder} does not say with what settings it was made (no arm.json): choose another --out"
+        )
+    return None
 
 
 def claim(args: Arguments) -> None:
@@ -67,35 +111,35 @@ def claim(args: Arguments) -> None:
     }
     wanted["steps"] = str(args.steps)
     file = args.out / "settings.json"
-    args.out.mkdir(parents=True, exist_ok=True)
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != wanted:
         raise ValueError(f"{args.out} holds arms made with other settings: choose another --out")
+    check(args)
+    args.out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
 
 
-def run_arm(args: Arguments, name: str, settings: list[str]) -> ablation.Measured:
-    """Trains and judges an arm, or reads what was judged before."""
-    folder = args.out / name.replace(" ", "_")
+def run_arm(args: Arguments, name: str, config: DuetTrainConfig, frames: int) -> ablation.Measured:
+    """Trains an arm and judges it on windows of ``frames`` frames, or reads what was judged before."""
+    folder = args.out / folder_of(name)
     file = folder / "nats.npz"
     if not file.exists():
-        config = runs.override(presets.LM[args.preset](), settings)
+        folder.mkdir(exist_ok=True)
+        (folder / "arm.json").write_text(json.dumps(args.settings[name]) + "\n", encoding="utf-8")
         begun = time.process_time()
         runs.train(config, args.data, folder, resume=True, progress=False, init=args.init)
         print(f"{name}: trained in {time.process_time() - begun:.0f} s of processor time", flush=True)
-        measured = ablation.measure(
-            runs.load_model(folder), args.data, args.split, config.frames, args.windows
-        )
-        measured.save(file)
+        ablation.measure(runs.load_model(folder), args.data, args.split, frames, args.windows).save(file)
     return ablation.Measured.load(file)
 
 
 def ablate(args: Arguments) -> list[dict[str, Any]]:
-    """All arms; the report so far is written after each."""
+    """All arms, judged on windows as long as the first's; the report so far is written after each."""
     claim(args)
+    configs = configs_of(args)
     done: dict[str, ablation.Measured] = {}
     rows: list[dict[str, Any]] = []
-    for name, settings in args.settings.items():
-        done[name] = run_arm(args, name, settings)
+    for name, config in configs.items():
+        done[name] = run_arm(args, name, config, configs[BASE].frames)
         rows = ablation.compared(done)
         (args.out / "ablation.json").write_text(to_json(rows), encoding="utf-8")
         (args.out / "ablation.md").write_text(ablation.markdown(rows), encoding="utf-8")
@@ -106,8 +150,8 @@ def main() -> None:
     args = tyro.cli(Arguments)
     try:
         print(ablation.markdown(ablate(args)))
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"error: {error}") from None
+    except USER_ERRORS as error:
+        sys.exit(complain("ablate", sentence(error), MISUSE))
 
 
 if __name__ == "__main__":

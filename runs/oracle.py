@@ -9,6 +9,7 @@ usage: python runs/oracle.py --data prepared --init duet-small --out oracle [--s
 
 import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +17,13 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from bandmate.cli import MISUSE, USER_ERRORS, complain, sentence
 from bandmate.data.tokens import TokenStore
+from bandmate.model.duet_network import DuetConfig
 from bandmate.sweep import oracle
 from bandmate.sweep.tables import to_json
 from bandmate.train import runs
-from bandmate.train.oracle import OracleConfig
+from bandmate.train.oracle import OracleConfig, told_width
 
 RUNGS = (oracle.BEGIN, oracle.CONTROL, "beat", "chroma", "input")
 
@@ -41,8 +44,24 @@ class Arguments:
 
 
 def config_of(args: Arguments, rung: str) -> OracleConfig:
-    base = OracleConfig(model=runs.find_model(args.init).config, steps=args.steps, told=oracle.told_of(rung))
+    model = runs.find_model(args.init).config
+    if not isinstance(model, DuetConfig):
+        raise ValueError(f"{args.init} is not a duet: there is no ladder for other models")
+    base = OracleConfig(model=model, steps=args.steps, told=oracle.told_of(rung))
     return runs.override(base, args.set)
+
+
+def check(args: Arguments) -> None:
+    """Refuses what could not be trained or measured before anything is written: ValueError or FileNotFoundError."""
+    for rung in args.rungs:
+        told_width(oracle.told_of(rung))
+    config = config_of(args, oracle.CONTROL)
+    runs.begin_with(config.build(args.data), args.init)
+    if args.windows < 1 or args.measure_batch < 1:
+        raise ValueError("--windows and --measure-batch must be 1 or more")
+    oracle.draw_examples(
+        TokenStore(args.data, args.split), oracle.windows_of(config, args.windows, args.measure_batch)
+    )
 
 
 def claim(args: Arguments) -> None:
@@ -52,9 +71,10 @@ def claim(args: Arguments) -> None:
         "config": runs.listed(dataclasses.asdict(config_of(args, oracle.CONTROL))),
     }  # fmt: skip
     file = args.out / "settings.json"
-    args.out.mkdir(parents=True, exist_ok=True)
     if file.exists() and json.loads(file.read_text(encoding="utf-8")) != wanted:
         raise ValueError(f"{args.out} holds a ladder made with other settings: choose another --out")
+    check(args)
+    args.out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
 
 
@@ -110,8 +130,8 @@ def main() -> None:
     torch.set_num_threads(1)
     try:
         print(oracle.markdown(ladder(args)))
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"error: {error}") from None
+    except USER_ERRORS as error:
+        sys.exit(complain("oracle", sentence(error), MISUSE))
 
 
 if __name__ == "__main__":

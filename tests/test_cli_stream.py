@@ -17,9 +17,14 @@ import torch
 
 from bandmate import checkpoint, cli, configs
 from bandmate.codec.spectral import SpectralCodec
+from bandmate.commands import models
 from bandmate.commands import stream as stream_command
 from bandmate.commands.parsing import parse
+from bandmate.instruments import INSTRUMENTS
 from bandmate.model.duet import Duet
+from bandmate.model.encoder_decoder import EncoderDecoder
+from bandmate.model.offline_prefix import OfflinePrefix
+from bandmate.model.stemgen import StemGen
 from tests.stream.fakes import FakeCodec, FakeModel, music
 
 LOAD_BUNDLE = checkpoint.load_bundle
@@ -394,6 +399,44 @@ def test_spoilt_models(
     assert left_behind(tmp_path, song) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "preset", "says"),
+    [
+        (
+            OfflinePrefix,
+            configs.offline_prefix_tiny,
+            "toy is an offline model: it cannot play for as long as",
+        ),
+        (StemGen, configs.stemgen_tiny, "toy is an offline model: it cannot play for as long as one likes"),
+        (EncoderDecoder, configs.encoder_decoder_tiny, "this model hears the whole input before it plays"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_offline_models_are_refused(
+    kind: Any,
+    preset: Any,
+    says: str,
+    precision: str,
+    real_model: Path,
+    song: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bundle = LOAD_BUNDLE(str(real_model))
+    checkpoint.save_bundle(real_model, bundle.codec, kind(preset()), {}, {})
+    assert run(song, "-o", tmp_path / "out.wav", "--model", real_model, "--precision", precision) == 2
+    assert says in complaint(capsys)
+    assert left_behind(tmp_path, song) == []
+
+
+def test_a_latency_that_is_none_is_refused_before_anything_is_loaded(
+    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bandmate.checkpoint.load_bundle", None)
+    assert run(song, "-o", tmp_path / "out.wav", "--latency", "abc") == 2
+    assert "--latency takes MEAN or MEAN:SD in seconds" in complaint(capsys)
+
+
 @pytest.fixture
 def fast_wall(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A wall clock that only moves when somebody sleeps."""
@@ -442,7 +485,10 @@ def test_help_version_and_models(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "bandmate stream song.wav" in said
     assert "bandmate 0." in said
-    assert "\nduet-small\n" in said
+    assert "\nduet-small\n  duet, 7." in said
+    assert "M parameters; codec spectral, 4.7 M parameters; 25 MB\n" in said
+    assert "any t_f and k" in said
+    assert "advised: temperature 1.0, top_k 200, guidance" in said
     assert cli.main(["strem"]) == 2
     assert "did you mean 'stream'?" in capsys.readouterr().err
     assert cli.main(["models", "lst"]) == 2
@@ -457,6 +503,33 @@ def test_every_verb_can_be_loaded_and_helps(capsys: pytest.CaptureFixture[str]) 
             code = leave.code  # type: ignore[assignment]
         assert not code
         assert "xample" in capsys.readouterr().out
+
+
+def test_the_help_lists_the_instruments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("--help")
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name in INSTRUMENTS:
+        assert name in said
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"kind": "duet"}, "any t_f and k, in one model"),
+        ({"kind": "decoder", "t_f": -20}, "t_f = -0.4 s, k = 0.02 s"),
+        ({"kind": "prefix_decoder", "t_f": 50, "k": 5}, "t_f = 1 s, k = 0.1 s"),
+        ({"kind": "encoder_decoder", "t_f": None, "k": 1}, "offline: hears the whole clip"),
+        ({"kind": "stemgen"}, "offline: hears the whole clip"),
+    ],
+)
+def test_the_list_tells_where_a_model_plays(model: dict[str, Any], says: str) -> None:
+    assert models.place_of(model) == says
+
+
+def test_the_list_tells_how_to_draw() -> None:
+    assert models.drawing(SAMPLING) == "temperature 0.9, top_k 100 (near t_f = -1 s: top_k 40)"
+    assert models.drawing({}) == "nothing"
 
 
 def test_defaults() -> None:

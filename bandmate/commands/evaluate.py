@@ -65,7 +65,7 @@ class Codec(Common):
     """
 
     rendered: Annotated[Path, FOLDER] = tyro.MISSING
-    """Rendered songs, as python -m bandmate.data.render makes them."""
+    """Rendered songs, as bandmate prepare midi makes them."""
     songs: int = 39
     """How many mixes, one per track, first renditions first."""
     stems: int = 2
@@ -105,7 +105,7 @@ class Music(Common):
     """
 
     rendered: Annotated[Path, FOLDER] = tyro.MISSING
-    """Rendered songs, as python -m bandmate.data.render makes them."""
+    """Rendered songs, as bandmate prepare midi makes them."""
     clips: int = 128
     """How many clips, spread evenly over the songs."""
     t_f: Annotated[tuple[float, ...], SECONDS] = (0.0, 1.0)
@@ -184,13 +184,9 @@ def codec(args: Codec, tell: Tell) -> Result:
 def listening(args: Listening, tell: Tell) -> Result:
     from bandmate.checkpoint import load_bundle
     from bandmate.data.tokens import TokenStore
-
-    try:
-        from bandmate.sweep.listening import ListeningConfig, markdown, measure
-        from bandmate.sweep.listening import report as summarise
-    except ModuleNotFoundError as missing:
-        raise ValueError(f"{missing.name} is not installed: pip install 'bandmate[train]'") from None
     from bandmate.sweep.figures import listening_figure
+    from bandmate.sweep.listening import ListeningConfig, markdown, measure
+    from bandmate.sweep.listening import report as summarise
 
     frames, pre = frames_of(args.seconds), frames_of(args.listen)
     t_f, k = (tuple(sorted(set(values))) for values in (args.t_f, args.k))

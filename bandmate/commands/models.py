@@ -26,7 +26,7 @@ example:
 
 @dataclass(frozen=True)
 class List:
-    """The models that come with bandmate, and the weights of others with licence, size and whether they are here.
+    """The models that come with bandmate: kind, size, where they play, how to draw. Weights of others: licence, size.
 
     Example: bandmate models list
     """
@@ -59,12 +59,55 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def about(name: str) -> str:
+    """A bundled model in three lines: what it is and how large, where in the plane it plays, how it is drawn from."""
+    from bandmate.checkpoint import read_card, resolve
+    from bandmate.configs import CODEC_KINDS, MODEL_KINDS, build
+
+    folder = resolve(name)
+    card = read_card(folder / "config.yaml")
+    sizes = []
+    for part, kinds in (("model", MODEL_KINDS), ("codec", CODEC_KINDS)):
+        module = build(kinds, card[part], "", f"{folder / 'config.yaml'}, {part}")
+        millions = sum(parameter.numel() for parameter in module.parameters()) / 1e6
+        sizes.append(f"{card[part]['kind']}, {millions:.1f} M parameters")
+    megabytes = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+    return (
+        f"{name}\n  {sizes[0]}; codec {sizes[1]}; {megabytes:.0f} MB\n"
+        f"  {place_of(card['model'])}\n  advised: {drawing(card['sampling'])}"
+    )
+
+
+def place_of(model: dict[str, Any]) -> str:
+    """Where in the plane a model can be asked to play, by the section of its card."""
+    from bandmate.spec import FRAME_RATE
+
+    if model["kind"] == "duet":
+        return "any t_f and k, in one model"
+    if model.get("t_f") is None:
+        return "offline: hears the whole clip"
+    return f"t_f = {model['t_f'] / FRAME_RATE:g} s, k = {model.get('k', 1) / FRAME_RATE:g} s"
+
+
+def drawing(sampling: dict[str, Any]) -> str:
+    """The advice of a card, in one line; what differs by t_f in brackets."""
+    told = {name: value for name, value in sampling.items() if name != "by_t_f"}
+    places = [
+        f"near t_f = {t_f:g} s: {pairs(own)}" for t_f, own in (sampling.get("by_t_f") or {}).items() if own
+    ]
+    return (pairs(told) or "nothing") + (f" ({'; '.join(places)})" if places else "")
+
+
+def pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
 def show(_: List) -> None:
     from bandmate import weights
     from bandmate.checkpoint import available
 
     names = available()
-    print("\n".join(names) if names else "no models are bundled with this installation")
+    print("\n".join(map(about, names)) if names else "no models are bundled with this installation")
     print(f"\nweights of others, kept in {weights.folder()}:")
     for source in weights.SOURCES.values():
         here = "here" if weights.path_of(source.name).is_file() else "not fetched"

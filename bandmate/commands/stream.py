@@ -40,7 +40,8 @@ class Arguments:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
     """Where to write the accompaniment: mono, with the rate and length of the input."""
     instrument: str = "Bass"
-    """What to play, such as Piano, Guitar, Bass, Strings, Percussive (drums); a wrong name lists them all."""
+    """What to play: Piano, Chromatic Percussion, Organ, Guitar, Bass, Strings, Ensemble, Brass, Reed, Pipe, Synth Lead,
+    Synth Pad, Synth Effects, Ethnic, Percussive (drums), Sound Effects, Vocal, Unknown."""
     t_f: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = -0.4
     """How far the model hears ahead of what it plays, -4 to 4; below 0 it predicts, as live playing needs."""
     k: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 0.1
@@ -48,7 +49,7 @@ class Arguments:
     model: Annotated[str, tyro.conf.arg(metavar="NAME_OR_PATH")] = "duet-small"
     """A bundled model (see bandmate models) or a folder with one."""
     seed: int = 0
-    """The same input and seed give the same output, bit by bit."""
+    """The same input and seed give the same output, bit by bit, on one kind of processor."""
     gain: Annotated[float, tyro.conf.arg(metavar="DB")] = 0.0
     """Applied to the input before the model hears it; not to the output."""
     guidance: float | None = None
@@ -84,9 +85,10 @@ def main(argv: list[str]) -> int:
 
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_audio(args.input))
+        run = Run(args, spec, reader)
         writer = stack.enter_context(AudioWriter(args.output, reader.rate))
         mix = stack.enter_context(AudioWriter(args.mix, reader.rate)) if args.mix else None
-        Run(args, spec, reader).perform(writer, mix)
+        run.perform(writer, mix)
     return 0
 
 
@@ -94,6 +96,7 @@ def check(args: Arguments) -> "StreamSpec":
     """Refuses what cannot work before anything is loaded; ValueError with one sentence."""
     from bandmate.instruments import lookup
     from bandmate.spec import StreamSpec
+    from bandmate.stream.scheduler import SimulatedLatency
 
     for name, seconds, (least, most) in (("--t-f", args.t_f, T_F_RANGE), ("--k", args.k, K_RANGE)):
         if not least - 1e-9 <= seconds <= most + 1e-9:
@@ -109,6 +112,8 @@ def check(args: Arguments) -> "StreamSpec":
     drawing_in_range(args)
     if args.realtime and args.latency is not None:
         raise ValueError("--realtime keeps to the wall clock, --latency to a made-up one: choose one of them")
+    if args.latency is not None:
+        SimulatedLatency.parse(args.latency)
     lookup(args.instrument)
     if args.plot and args.plot.suffix.lower() != ".png":
         raise ValueError(f"--plot writes PNG only: name the file {args.plot.with_suffix('.png')}")
@@ -131,6 +136,8 @@ class Run:
         self.instrument_name = INSTRUMENTS[self.instrument]
         set_threads(args.threads)
         bundle = load_bundle(args.model)
+        if not hasattr(bundle.model, "play"):
+            raise ValueError(f"{bundle.name} is an offline model: it cannot play for as long as one likes")
         self.bundle: Bundle = quick(bundle) if args.precision == "int8" else bundle
         self.precision = "fp32" if self.bundle is bundle else "int8"
         self.sampling = sampling_for(self.bundle.card, spec.t_f_seconds) | {

@@ -39,21 +39,46 @@ class OtherEquipment(TokenStore):
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Of one arm: own and other [WAYS, t_f, N] nats at level 1, songs [N]."""
+    """Of one arm: own and other [WAYS, t_f, N] nats at level 1; song, track and first frame [N] of each window, and
+    how many frames it has.
+    """
 
     own: NDArray[np.float64]
     other: NDArray[np.float64]
     songs: NDArray[np.str_]
+    tracks: NDArray[np.str_]
+    starts: NDArray[np.int64]
+    frames: int
 
     def save(self, file: Path) -> None:
         with open(temporary := file.with_suffix(".tmp"), "wb") as out:
-            np.savez(out, own=self.own, other=self.other, songs=self.songs)
+            np.savez(out, **vars(self))
         temporary.replace(file)
 
     @classmethod
     def load(cls, file: Path) -> "Measured":
+        """ValueError for a file of before windows were remembered."""
         with np.load(file) as arrays:
-            return cls(arrays["own"], arrays["other"], arrays["songs"])
+            if missing := {field.name for field in dataclasses.fields(cls)} - set(arrays.files):
+                raise ValueError(
+                    f"{file} does not hold {min(missing)}: delete it, and the arm is measured anew without training"
+                )
+            own, other, songs, tracks, starts = (
+                arrays[name] for name in ("own", "other", "songs", "tracks", "starts")
+            )
+            return cls(own, other, songs, tracks, starts, int(arrays["frames"]))
+
+    def same_windows(self, other: "Measured") -> bool:
+        names = ("songs", "tracks", "starts", "frames")
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+
+
+def draw(data: Path, split: str, frames: int, windows: int) -> list[Example]:
+    """The ``windows`` windows of each song of a split that are scored, by other equipment; ValueError without any."""
+    if windows < 1:
+        raise ValueError(f"{windows} windows of each song are none to be judged by: give 1 or more")
+    config = listening.ListeningConfig(T_F, (K,), windows, frames)
+    return listening.draw_examples(OtherEquipment(data, split), config)[0]
 
 
 def measure(model: Duet, data: Path, split: str, frames: int, windows: int, batch: int = 16) -> Measured:
@@ -61,7 +86,9 @@ def measure(model: Duet, data: Path, split: str, frames: int, windows: int, batc
     config = listening.ListeningConfig(T_F, (K,), windows, frames, 0, batch)
     ways = [listening.measure(model, kind(data, split), config) for kind in (TokenStore, OtherEquipment)]
     own, other = (np.stack([getattr(way, name)[:, :, 0] for way in ways]) for name in ("own", "other"))
-    return Measured(own, other, ways[0].songs)
+    drawn = draw(data, split, frames, windows)
+    tracks, starts = np.array([each.track for each in drawn]), np.array([each.start for each in drawn])
+    return Measured(own, other, ways[0].songs, tracks, starts, frames)
 
 
 def compared(arms: Mapping[str, Measured]) -> list[dict[str, Any]]:
@@ -69,7 +96,7 @@ def compared(arms: Mapping[str, Measured]) -> list[dict[str, Any]]:
     first = next(iter(arms.values()))
     rows = []
     for arm, measured in arms.items():
-        if not np.array_equal(measured.songs, first.songs):
+        if not measured.same_windows(first):
             raise ValueError(f"the arm {arm!r} was measured on other windows than the first")
         for way, name in enumerate(WAYS):
             for index, t_f in enumerate(T_F):

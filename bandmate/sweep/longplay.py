@@ -166,7 +166,9 @@ class Band:
 def measure(
     bundle: Bundle, rendered: Path, network: Any, config: LongplayConfig, tell: Callable[[float], None]
 ) -> dict[str, Any]:
-    """The report. ``network``: as :func:`bandmate.evaluate.networks.coherence` gives it."""
+    """The report; ValueError for fewer than two songs. ``network``: of :func:`bandmate.evaluate.networks.coherence`."""
+    if config.songs < 2:
+        raise ValueError("one session alone has no random pairing: give two songs or more")
     sources = draw_sources(rendered, config.split, config.songs, config.seed)
     band = Band(bundle, sources, config)
     band.play(lambda share: tell(0.9 * share))

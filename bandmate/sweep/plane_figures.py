@@ -209,9 +209,7 @@ def draw_offline(ax: Axes, rows: Rows, metric: str, t_fs: list[float]) -> None:
             mean = value["mean"]
             low, high = (mean if value.get(side) is None else value[side] for side in ("low", "high"))
             bar = [[mean - low], [high - mean]]
-            ax.errorbar(
-                len(t_fs), mean, bar, fmt=marker, color=COLOURS[1], markersize=6, label=row["point"]
-            )
+            ax.errorbar(len(t_fs), mean, bar, fmt=marker, color=COLOURS[1], markersize=6, label=row["point"])
     if rows:
         legend(ax)
 

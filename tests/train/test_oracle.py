@@ -265,3 +265,41 @@ def test_a_known_share_is_reported() -> None:
     other = dataclasses.replace(told, songs=songs[::-1])
     with pytest.raises(ValueError, match="other songs"):
         oracle.report({"control": control, "beat": other}, {})
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ({"--rungs": "beat beet"}, "there is no oracle 'beet'"),
+        ({"--data": "mistyped"}, "mistyped"),
+        ({"--init": "nobody"}, "there is no model 'nobody'"),
+        ({"--split": "valid"}, "fewer than two songs"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_trained(
+    typed: dict[str, str],
+    says: str,
+    store: Path,
+    begin: Path,
+    tmp_path: Path,
+    script: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    usual = {
+        "--data": str(store),
+        "--init": str(begin),
+        "--out": str(tmp_path / "out"),
+        "--set": " ".join(SETTINGS),
+    }
+    options = [word for name, words in (usual | typed).items() for word in (name, *words.split())]
+    monkeypatch.setattr("sys.argv", ["oracle.py", *options])
+    monkeypatch.setattr(runs, "train", None)
+    with pytest.raises(SystemExit) as leave:
+        script.main()
+    assert leave.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("oracle: ")
+    assert says in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -36,7 +36,8 @@ class Arguments:
     window: float = 60.0
     """Seconds that are measured before each mark."""
     songs: int = 4
-    """Sessions side by side, a song each; the marks' sound is kept in memory (about 90 MB a song)."""
+    """Sessions side by side, a song each, two or more: the random pairing of one is another's true stem. The marks' sound
+    is kept in memory (about 90 MB a song)."""
     split: str = "test"
     """Which songs."""
     seed: int = 0
@@ -101,7 +102,7 @@ def check(args: Arguments) -> tuple[float, ...]:
             "--k": (args.k, 0.02, 60),
             "--minutes": (args.minutes, 0.05, 24 * 60),
             "--window": (args.window, 2, 3600),
-            "--songs": (args.songs, 1, 1024),
+            "--songs": (args.songs, 2, 1024),
             "--seed": (args.seed, 0, 2**63 - 1),
             "--threads": (args.threads, 0, 1024),
         }
