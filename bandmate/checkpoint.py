@@ -17,12 +17,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bandmate.configs import CODEC_KINDS, MODEL_KINDS, build, describe
+from bandmate.configs import CODEC_KINDS, MODEL_KINDS, build, describe, describe_config
+from bandmate.model.sampling import Sampler
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT = "duet-small"
 SECTIONS = ("codec", "model", "sampling")
 DRAWING = ("temperature", "top_k", "guidance")
+PAPER_SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_k": 200, "guidance": 1.0}  # appendix A.5
+DUET_GUIDANCE = {
+    0.0: (4.0, 2.5),
+    1.0: (3.0, 2.0),
+}  # t_f -> of level 1 and of the finer: what suits the bundled duet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,13 +69,14 @@ def load_bundle(name_or_path: str = DEFAULT) -> Bundle:
     card = read_card(folder / "config.yaml")
     codec = build(CODEC_KINDS, card["codec"], "spectral", f"{folder / 'config.yaml'}, codec")
     model = build(MODEL_KINDS, card["model"], "duet", f"{folder / 'config.yaml'}, model")
+    check_lists(card["sampling"], codec.levels, folder / "config.yaml")
     load_weights(codec, folder / "codec.safetensors")
     load_weights(model, folder / "model.safetensors")
     return Bundle(folder.name, codec.eval(), model.eval(), card)
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """config.yaml with exactly the known sections."""
+    """config.yaml with exactly the known sections, and a section ``sampling`` that can be drawn by."""
     try:
         card = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -79,8 +86,50 @@ def read_card(path: Path) -> dict[str, Any]:
     unknown = sorted(set(card) - {*SECTIONS, "about"})
     if unknown:
         raise ValueError(f"{path}: unknown key {unknown[0]!r}; known are about, {', '.join(SECTIONS)}")
-    check_by_t_f(card["sampling"], path)
+    check_sampling(card["sampling"], path)
     return card
+
+
+def check_sampling(section: dict[str, Any], path: Path) -> None:
+    """ValueError for a name that is none of DRAWING, and for a value that cannot be drawn by."""
+    unknown = sorted(str(name) for name in section if name not in (*DRAWING, "by_t_f"))
+    if unknown:
+        raise ValueError(
+            f"{path}: sampling, unknown key {unknown[0]!r}; known are {', '.join(DRAWING)}, by_t_f"
+        )
+    check_by_t_f(section, path)
+    for where, values in drawings(section).items():
+        for name, value in values.items():
+            check_value(name, value, f"{path}: {where}")
+        try:
+            Sampler(**sampling_for({"sampling": values}, None))
+        except ValueError as error:
+            raise ValueError(f"{path}: {where}, {error}") from None
+
+
+def drawings(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Fields of DRAWING by where they stand: those for all t_f, and those of each ``by_t_f``."""
+    found = {"sampling": {name: value for name, value in section.items() if name != "by_t_f"}}
+    return found | {f"sampling, by_t_f {t_f:g}": own for t_f, own in section.get("by_t_f", {}).items()}
+
+
+def check_value(name: str, value: Any, where: str) -> None:
+    """ValueError unless it is a number or a list of them; of top_k whole ones."""
+    numbers = int if name == "top_k" else (int, float)
+    each = value if isinstance(value, list) else [value]
+    if not each or any(isinstance(one, bool) or not isinstance(one, numbers) for one in each):
+        what = "a whole number" if name == "top_k" else "a number"
+        raise ValueError(f"{where}, {name} wants {what}, or a list with one for each level, not {value!r}")
+
+
+def check_lists(section: dict[str, Any], levels: int, path: Path) -> None:
+    """ValueError unless every list of a section has an entry for each of the codec's levels."""
+    for where, values in drawings(section).items():
+        for name, value in values.items():
+            if isinstance(value, list) and len(value) != levels:
+                raise ValueError(
+                    f"{path}: {where}, {name} has {len(value)} entries, the codec {levels} levels"
+                )
 
 
 def check_by_t_f(sampling: dict[str, Any], path: Path) -> None:
@@ -107,6 +156,21 @@ def sampling_for(card: dict[str, Any], t_f: float | None) -> dict[str, Any]:
     if by_t_f and t_f is not None:
         section |= by_t_f[min(sorted(by_t_f), key=lambda each: abs(each - t_f))]
     return {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
+
+
+def advised_sampling(model: Any) -> dict[str, Any]:
+    """The section ``sampling`` for a model for which nobody has searched a better one, by its kind.
+
+    The paper's for its models, none of which is guided but StemGen; for duet what suits the bundled one.
+    """
+    kind = describe_config(MODEL_KINDS, model.config)
+    if kind == "stemgen":
+        return PAPER_SAMPLING | {"top_k": model.config.codes, "guidance": 2.0}
+    if kind != "duet":
+        return dict(PAPER_SAMPLING)
+    finer = model.config.levels - 1
+    by_t_f = {t_f: {"guidance": [first, *[rest] * finer]} for t_f, (first, rest) in DUET_GUIDANCE.items()}
+    return PAPER_SAMPLING | by_t_f[0.0] | {"by_t_f": by_t_f}
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

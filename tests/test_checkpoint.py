@@ -1,15 +1,25 @@
 """Bundles: what is written is read back, and whatever is wrong with one is said in a line."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from bandmate.checkpoint import DEFAULT, available, load_bundle, resolve, sampling_for, save_bundle
+from bandmate.checkpoint import (
+    DEFAULT,
+    advised_sampling,
+    available,
+    load_bundle,
+    resolve,
+    sampling_for,
+    save_bundle,
+)
 from bandmate.codec.spectral import SpectralCodec
-from bandmate.configs import CODECS, MODELS, duet_tiny, preset, spectral_tiny
+from bandmate.configs import CODECS, MODEL_KINDS, MODELS, duet_tiny, preset, spectral_tiny
 from bandmate.model.duet import Duet
+from bandmate.model.sampling import Sampler
 
 
 @pytest.fixture
@@ -53,10 +63,10 @@ def test_the_default_bundle_comes_with_the_package_and_fits_its_limits() -> None
     [(None, 1.5, 200), (-4.0, 2.0, 200), (-0.4, 2.0, 200), (0.3, 2.0, 200), (0.31, 1.0, 50), (1.0, 1.0, 50)],
 )
 def test_how_to_draw_may_depend_on_t_f(folder: Path, t_f: float | None, guidance: float, top_k: int) -> None:
-    by_t_f = {-0.4: {"guidance": 2.0}, 1: {"guidance": 1.0, "top_k": 50, "temperature": [0.7, 1.0]}}
+    by_t_f = {-0.4: {"guidance": 2.0}, 1: {"guidance": 1.0, "top_k": 50, "temperature": [0.7, 1.0, 1.0, 1.0]}}
     write_sampling(folder, {"temperature": 1.0, "top_k": 200, "guidance": 1.5, "by_t_f": by_t_f})
     drawing = sampling_for(load_bundle(str(folder)).card, t_f)
-    temperature = (0.7, 1.0) if top_k == 50 else 1.0
+    temperature = (0.7, 1.0, 1.0, 1.0) if top_k == 50 else 1.0
     assert drawing == {"temperature": temperature, "top_k": top_k, "guidance": guidance}
 
 
@@ -68,6 +78,59 @@ def test_by_t_f_is_looked_at_when_a_bundle_is_read(folder: Path, by_t_f: object)
     write_sampling(folder, {"guidance": 1.5, "by_t_f": by_t_f})
     with pytest.raises(ValueError, match="by_t_f wants seconds, each with temperature, top_k, guidance"):
         load_bundle(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "says"),
+    [
+        ({"guidence": 2.0}, "unknown key 'guidence'; known are temperature, top_k, guidance, by_t_f"),
+        ({7: 2.0}, "unknown key '7'"),
+        (
+            {"guidance": "much"},
+            "sampling, guidance wants a number, or a list with one for each level, not 'much'",
+        ),
+        ({"temperature": None}, "temperature wants a number"),
+        ({"temperature": True}, "temperature wants a number"),
+        ({"temperature": []}, "temperature wants a number"),
+        ({"temperature": [1.0, "a"]}, "temperature wants a number"),
+        ({"top_k": 1.5}, "top_k wants a whole number"),
+        ({"top_k": 0}, "sampling, top-k must be at least 1, not 0"),
+        ({"temperature": float("nan")}, "temperature must be 0 or more"),
+        ({"guidance": [1.0, -1.0, 1.0, 1.0]}, "guidance must be 0 or more"),
+        ({"by_t_f": {0.5: {"guidance": "much"}}}, "sampling, by_t_f 0.5, guidance wants a number"),
+        ({"by_t_f": {0.5: {"top_k": -1}}}, "sampling, by_t_f 0.5, top-k must be at least 1"),
+        ({"guidance": [2.0, 1.0]}, "sampling, guidance has 2 entries, the codec 4 levels"),
+        ({"by_t_f": {1: {"top_k": [9] * 5}}}, "sampling, by_t_f 1, top_k has 5 entries, the codec 4 levels"),
+    ],
+)
+def test_what_cannot_be_drawn_by_is_told_when_a_bundle_is_read(
+    folder: Path, sampling: dict, says: str
+) -> None:
+    write_sampling(folder, sampling)
+    with pytest.raises(ValueError, match=re.escape(says)) as told:
+        load_bundle(str(folder))
+    assert str(told.value).startswith(f"{folder / 'config.yaml'}: ")
+
+
+def test_each_level_may_be_drawn_in_its_own_way(folder: Path) -> None:
+    each = {"temperature": [1, 0.9, 0.8, 0], "top_k": [200, 9, 9, 1], "guidance": [4.0, 2.0, 1.0, 0.0]}
+    write_sampling(folder, each | {"by_t_f": {1: each}})
+    Sampler(**sampling_for(load_bundle(str(folder)).card, 1.0))
+
+
+def test_the_advised_sampling_is_that_of_the_kind() -> None:
+    paper = {"temperature": 1.0, "top_k": 200, "guidance": 1.0}
+    for name in ("decoder-tiny", "prefix-decoder-tiny", "offline-prefix-tiny", "encoder-decoder-tiny"):
+        assert advised_sampling(built(name)) == paper, name
+    assert advised_sampling(built("stemgen-tiny")) == {"temperature": 1.0, "top_k": 32, "guidance": 2.0}
+    duet = advised_sampling(built("duet-tiny"))
+    assert min(duet["guidance"]) > 1
+    assert Sampler(**sampling_for({"sampling": duet}, 0.0)).guided
+
+
+def built(name: str) -> torch.nn.Module:
+    config = preset(MODELS, name)
+    return next(make(config) for known, make in MODEL_KINDS.values() if known is type(config))
 
 
 def write_sampling(folder: Path, sampling: dict) -> None:

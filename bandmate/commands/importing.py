@@ -40,14 +40,14 @@ class Import:
 
 
 def run(args: Import) -> None:
-    from bandmate.checkpoint import save_bundle
+    from bandmate.checkpoint import advised_sampling, save_bundle
 
     if args.out.exists() and any(args.out.iterdir() if args.out.is_dir() else [args.out]):
         raise ValueError(f"{args.out} is there already: name another folder with --out")
     codec = import_codec(located(args.codec), args.gain)
     model = import_model(args, located(args.lm), codec)
     about = {"source": "the authors of arXiv 2510.22105", "codec_file": args.codec, "model_file": args.lm}
-    save_bundle(args.out, codec, model, sampling_of(args.what, codec), about, half=args.half)
+    save_bundle(args.out, codec, model, advised_sampling(model), about, half=args.half)
     millions = sum(value.numel() for value in model.parameters()) / 1e6
     print(f"{args.out} can be given to --model: {args.what}, {millions:.0f} M parameters, {played(model)}")
 
@@ -115,13 +115,6 @@ def chunk_of(args: Import) -> int:
     if args.k is None or args.k < 0.04:
         raise ValueError("--k is needed for prefix-decoder, 0.04 s or more: it does not tell its own")
     return StreamSpec.from_seconds(0.0, args.k).k
-
-
-def sampling_of(what: str, codec: Any) -> dict[str, Any]:
-    """The paper's settings."""
-    if what == "stemgen":
-        return {"temperature": 1.0, "top_k": codec.codes, "guidance": 2.0}
-    return {"temperature": 1.0, "top_k": 200, "guidance": 1.0}
 
 
 def played(model: Any) -> str:

@@ -10,10 +10,6 @@ import tyro
 
 from bandmate.commands.parsing import parse
 
-SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_k": 200, "guidance": 1.5}
-# What `bandmate sweep decoding` found for the bundled duet.
-DUET_SAMPLING = SAMPLING | {"guidance": 4.0, "by_t_f": {0.0: {"guidance": 4.0}, 1.0: {"guidance": 3.0}}}
-
 
 @dataclass(frozen=True)
 class Arguments:
@@ -27,9 +23,9 @@ class Arguments:
     what: tyro.conf.Positional[Literal["codec", "lm", "coherence", "bundle"]]
     """What to train; ``bundle`` trains nothing and writes a folder for --model."""
     out: Path
-    """Folder of the run (or of the bundle)."""
+    """Folder of the run (or of the bundle, whose place a new one takes)."""
     data: Path | None = None
-    """codec, coherence: folder of rendered tracks; lm: prepared store."""
+    """codec, coherence: folder of rendered tracks, as bandmate prepare midi writes it; lm: prepared store."""
     preset: str = "cpu"
     """A preset of what is trained: cpu, gpu and tiny are there for all; an unknown name lists the others."""
     resume: bool = False
@@ -66,11 +62,11 @@ class Arguments:
 
 def main(argv: list[str]) -> int:
     args = parse(Arguments, argv, "bandmate train")
+    check(args)
     if args.what == "bundle":
         return bundle(args)
     if args.data is None:
         raise ValueError(f"--data is missing: train {args.what} needs to know what to learn from")
-    check(args)
     set_up(args.threads, args.accelerator)
     from bandmate.train import machine, runs
 
@@ -99,6 +95,10 @@ def check(args: Arguments) -> None:
             raise ValueError(f"{name} must be {least} or more, not {value}")
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {args.out} is a file: give a folder")
+    if args.what != "lm" and (args.t_f, args.k) != (None, None):
+        raise ValueError(f"--t-f and --k are for train lm: leave them out of train {args.what}")
+    if args.k is not None and not args.k > 0:
+        raise ValueError(f"--k {args.k:g} is out of range: a call plays for more than 0 seconds")
 
 
 def config_of(args: Arguments) -> Any:
@@ -110,8 +110,14 @@ def config_of(args: Arguments) -> Any:
     if args.what not in presets.TABLES:
         raise ValueError(f"there are no presets for {args.what}; known are {', '.join(presets.TABLES)}")
     config = preset(presets.TABLES[args.what], args.preset)
-    spec = StreamSpec.from_seconds(args.t_f or 0.0, args.k or 1 / FRAME_RATE)
+    t_f, k = 0.0 if args.t_f is None else args.t_f, 1 / FRAME_RATE if args.k is None else args.k
+    spec = StreamSpec.from_seconds(t_f, k)
     place = (None if args.t_f is None else spec.t_f, None if args.k is None else spec.k)
+    for flag, frames, name in (("--t-f", place[0], "t_f"), ("--k", place[1], "k")):
+        if frames is not None and not runs.has_place(config, name):
+            raise ValueError(
+                f"{flag} is not for --preset {args.preset}: its model is not made for one {name}"
+            )
     return runs.override(config, [*args.set, *runs.placed(config, *place)])
 
 
@@ -141,11 +147,10 @@ def listeners(args: Arguments) -> tuple[Any, ...]:
 def bundle(args: Arguments) -> int:
     if args.codec is None or args.lm is None:
         raise ValueError("bundle needs --codec and --lm, the folders of the two runs")
-    from bandmate.model.duet import Duet
+    from bandmate.checkpoint import advised_sampling
     from bandmate.train import runs
 
     model = runs.load_model(args.lm, args.average)
-    sampling = DUET_SAMPLING if isinstance(model, Duet) else SAMPLING
-    runs.bundle(runs.find_codec(args.codec), model, args.out, sampling, {})
+    runs.bundle(runs.find_codec(args.codec), model, args.out, advised_sampling(model), runs.about(args.lm))
     print(f"{args.out} can be given to --model")
     return 0

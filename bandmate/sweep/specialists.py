@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bandmate.checkpoint import advised_sampling
 from bandmate.configs import preset
 from bandmate.sweep.grid import Point
-
-SAMPLING = {"temperature": 1.0, "top_k": 200, "guidance": 1.0}  # paper A.5
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,8 @@ def train(folder: Path, point: Point, training: Training) -> None:
         raise ValueError(f"the training of {folder.name} went astray: {error}") from None
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    runs.bundle(codec, runs.load_model(run), part, SAMPLING, {})
+    model = runs.load_model(run)
+    runs.bundle(codec, model, part, advised_sampling(model), runs.about(run))
     part.rename(folder)
 
 

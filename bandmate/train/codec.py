@@ -57,7 +57,7 @@ class CodecTrainConfig:
         return self.noise_steps + self.decoder_steps + self.adversarial_steps
 
     def build(self, data: Path) -> "CodecTraining":
-        """Its training on a folder of rendered tracks."""
+        """Its training on a folder of rendered tracks, or on one with the part train."""
         return CodecTraining(self, data)
 
 
@@ -88,6 +88,13 @@ class RenderedCrops:
         return piece * min(gain, 0.99 / max(1e-6, float(np.abs(piece).max())))
 
 
+def parts_of(folder: Path) -> tuple[Path, Path | None]:
+    """The folders of the songs to learn from and of those to be judged by: of ``folder`` or of its part train."""
+    train = folder / "train" if (folder / "train").is_dir() else folder
+    valid = train.parent / "valid"
+    return train, valid if train.name == "train" and any(valid.glob("*.npy")) else None
+
+
 class CodecTraining(Training):
     """Lightning module of the three stages."""
 
@@ -99,7 +106,7 @@ class CodecTraining(Training):
         self.automatic_optimization = False
         self.config = config
         self.loop = LoopConfig(config.steps, config.steps_per_epoch, precision=config.precision)
-        self.crops = RenderedCrops(folder, config.frames)
+        self.crops = RenderedCrops(parts_of(Path(folder))[0], config.frames)
         self.codec = SpectralCodec(config.codec)
         self.spectral = MultiScaleSpectralLoss()
         self.partials = PartialsLoss(self.codec.decoder.bank.centre)

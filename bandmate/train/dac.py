@@ -22,7 +22,7 @@ from bandmate.codec.adversaries import (
 from bandmate.codec.dac import DacCodec, DacConfig, Reconstruction
 from bandmate.codec.mel import MultiScaleMelLoss
 from bandmate.codec.quantize import codebook_usage
-from bandmate.train.codec import RenderedCrops
+from bandmate.train.codec import RenderedCrops, parts_of
 from bandmate.train.loop import LoopConfig, Training, clip, set_rate
 
 
@@ -196,10 +196,3 @@ class DacTraining(Training):
         with torch.autocast(audio.device.type, enabled=False):
             distance = self.mel(codec.decode(codec.encode(audio)), audio)
         self.log("valid/mel", distance, batch_size=1, sync_dist=self.trainer.world_size > 1)
-
-
-def parts_of(folder: Path) -> tuple[Path, Path | None]:
-    """The folders of the songs to learn from and of those to be judged by."""
-    train = folder / "train" if (folder / "train").is_dir() else folder
-    valid = train.parent / "valid"
-    return train, valid if train.name == "train" and any(valid.glob("*.npy")) else None

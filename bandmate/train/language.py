@@ -1,6 +1,7 @@
 """What the trainings of all models of codes share: windows of a prepared store in, nats per level out."""
 
 import dataclasses
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,59 @@ class LanguageTraining(Training):
             raise ValueError(f"a batch of {config.batch} windows cannot be cut into {config.parts} parts")
         self.config = self.loop = config
         self.store, self.valid = TokenStore(store, "train"), TokenStore(store, "valid")
-        if self.store.config.codes != config.model.codes:
-            raise ValueError(
-                f"{store} has {self.store.config.codes} codes per level, the model {config.model.codes}: "
-                "prepare the store with the codec that the model is for, or set model.codes"
-            )
+        self.check_sizes()
         self.model = self.make_model()
         self._sums: list[Tensor] = []
 
     def make_model(self) -> Any:
         return module_of(self.config.model)
+
+    def check_sizes(self) -> None:
+        """ValueError unless the store has songs to learn from, in codes such as the model plays."""
+        if not self.store.entries:
+            raise ValueError(f"{self.store.path} holds no songs to train on, none of the part train")
+        levels = {entry.levels for entry in self.store.entries}
+        for name, theirs, ours in (
+            ("codes per level", {self.store.config.codes}, self.config.model.codes),
+            ("levels", levels, self.config.model.levels),
+        ):
+            if others := theirs - {ours}:
+                raise ValueError(
+                    f"{self.store.path} has {max(others)} {name}, the model {ours}: "
+                    f"prepare the store with the codec that the model is for, or set model.{name.split()[0]}"
+                )
+
+    @property
+    def judged_span(self) -> tuple[int, int]:
+        """Frames of x before and after a window of validation."""
+        return self.span_of(self.config.frames)
+
+    @cached_property
+    def unjudged(self) -> str:
+        """Why there is no validation: nobody with a few songs of their own should have to do without training."""
+        try:
+            self.valid.window(1, 0, self.config.frames, *self.judged_span)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    @cached_property
+    def uncontrolled(self) -> str:
+        """Why validation knows nothing of other songs' input: one song alone has no other."""
+        try:
+            self.valid.control(self.valid.window(1, 0, self.config.frames, *self.judged_span), 0)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def on_fit_start(self) -> None:
+        """Says what validation cannot do, where there is to be any."""
+        if -(-self.loop.steps // self.loop.steps_per_epoch) < self.loop.validate_every:
+            return
+        if self.unjudged:
+            self.say(f"warning: trained without validation: {self.unjudged}")
+        elif self.uncontrolled:
+            self.say(f"warning: validated without the wrong song's input: {self.uncontrolled}")
 
     def loss(self, batch: Any) -> tuple[Tensor, Tensor]:
         """What is minimised, and nats per level [K]."""
@@ -99,11 +143,12 @@ class LanguageTraining(Training):
         raise NotImplementedError
 
     def samples(self, codec: Any) -> dict[str, Tensor]:
-        """Two clips of validation songs: what is heard (if it is codes), what was played there, what the model plays."""
+        """Two clips, of validation songs if there are any: what is heard (if codes), what the stem and the model play."""
         if codec is None:
             return {}
         frames = self.config.frames
-        windows = [self.valid.window(2, index, frames, *self.span_of(frames)) for index in range(2)]
+        songs = self.store if self.unjudged else self.valid
+        windows = [songs.window(2, index, frames, *self.span_of(frames)) for index in range(2)]
         clips = {"played": self.perform(windows).cpu().clamp(min=0), "true": played_codes(windows)}
         if windows[0].x_codes is not None:
             clips["heard"] = heard_codes(windows)[:, :, :frames]
@@ -117,8 +162,10 @@ class LanguageTraining(Training):
         clip(self.model.parameters(), self.config.clip)
         set_rate([optimizer], self.rate_at(self.step))
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> Any:
         """Indices of batches; each process takes as many as the others."""
+        if self.unjudged:
+            return []
         world, rank = self.trainer.world_size, self.global_rank
         count = -(-self.config.validation_batches // world) * world
         return DataLoader(range(rank, count, world), batch_size=None)  # type: ignore[arg-type]

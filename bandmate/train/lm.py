@@ -117,6 +117,27 @@ class DuetTraining(LanguageTraining):
     config: DuetTrainConfig
     model: Duet
 
+    def check_sizes(self) -> None:
+        super().check_sizes()
+        weights, levels = len(self.config.level_weights), self.config.model.levels
+        if weights != levels:
+            raise ValueError(
+                f"level_weights has {weights} entries, the model {levels} levels: give one for each"
+            )
+
+    @property
+    def judged_at(self) -> tuple[tuple[int, ...], int]:
+        """Where validation looks, in frames: some t_f, the last of them for what is judged once, and k."""
+        c = self.config
+        return (-20, 0, 50) if c.only_t_f is None else (c.only_t_f,), 5 if c.only_k is None else c.only_k
+
+    @property
+    def judged_span(self) -> tuple[int, int]:
+        return 0, max(0, *self.judged_at[0])
+
+    def span_of(self, frames: int) -> tuple[int, int]:
+        return 0, max(0, self.config.only_t_f or 0)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         c = self.config
         matrices, others = split_parameters(
@@ -161,22 +182,28 @@ class DuetTraining(LanguageTraining):
 
     def validation_step(self, index: int, _: int) -> None:
         """Nats per level with the right input, and by how much another song's input and none are worse at level 1."""
-        post, k = 50, 5
-        examples = [self.valid.window(1, index * 16 + row, self.config.frames, 0, post) for row in range(16)]
-        controls = [self.valid.control(example, 0) for example in examples]
-        for t_f in (-20, 0, 50):
+        (places, k), (pre, post) = self.judged_at, self.judged_span
+        examples = [
+            self.valid.window(1, index * 16 + row, self.config.frames, pre, post) for row in range(16)
+        ]
+        controls = [] if self.uncontrolled else [self.valid.control(example, 0) for example in examples]
+        for t_f in places:
             horizon = torch.from_numpy(horizons(self.config.frames, t_f, k, 0, self.config.frames + post))
             horizon = horizon.expand(len(examples), -1).to(self.device)
             own = self._nats(examples, horizon, False)
-            self.log_mean(f"valid/other{t_f:+d}", (self._nats(controls, horizon, False) - own)[0])
-            if t_f == 50:
+            if controls:
+                self.log_mean(f"valid/other{t_f:+d}", (self._nats(controls, horizon, False) - own)[0])
+            if t_f == places[-1]:
                 self.log_mean("valid/deaf", (self._nats(examples, horizon, True) - own)[0])
                 self.log_levels("valid", own)
 
     def perform(self, windows: list[Example]) -> Tensor:
         inputs: Any = window_inputs(windows, self.model.pad)
         x, _, instrument, _ = (part.to(self.device) for part in inputs)
-        return generate(self.best, x, StreamSpec(-20, 5), Sampler(), instrument, self.config.frames)
+        t_f, k = self.config.only_t_f, self.judged_at[1]
+        spec = StreamSpec(-20 if t_f is None else t_f, k)
+        levels = self.config.model.levels
+        return generate(self.best, x, spec, Sampler(), instrument, self.config.frames, levels=levels)
 
     def _nats(self, examples: list[Example], horizon: Tensor, deaf: bool) -> Tensor:
         x, codes, instrument, previous = (t.to(self.device) for t in window_inputs(examples, self.model.pad))

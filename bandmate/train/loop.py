@@ -4,9 +4,12 @@ A step's batch is cut into ``parts``, each a pure function of (seed, step, part)
 its own and adds up their gradients, so how many processes there are changes nothing but the rounding.
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -242,7 +245,23 @@ def fit(
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
         warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
         trainer = make_trainer(module, Path(run_dir), progress, machine, callbacks)
-        trainer.fit(module, ckpt_path=str(last) if resume and last.exists() else None, weights_only=False)
+        with interruptible():
+            trainer.fit(module, ckpt_path=str(last) if resume and last.exists() else None, weights_only=False)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C stays a KeyboardInterrupt: Lightning makes a silent exit(1) of it, and leaves the signal ignored."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 def make_trainer(

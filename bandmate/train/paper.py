@@ -102,11 +102,12 @@ class PaperTraining(LanguageTraining):
         windows = [
             self.valid.window(1, index * size + row, self.config.frames, *self.span) for row in range(size)
         ]
-        controls = [self.valid.control(window, 0) for window in windows]
         own = self._mean_nats(windows, index, False)
         self.log_mean("valid/loss", own.mean())
         self.log_levels("valid", own)
-        self.log_mean("valid/other", (self._mean_nats(controls, index, False) - own)[0])
+        if not self.uncontrolled:
+            controls = [self.valid.control(window, 0) for window in windows]
+            self.log_mean("valid/other", (self._mean_nats(controls, index, False) - own)[0])
         if self.config.deaf_share:
             self.log_mean("valid/deaf", (self._mean_nats(windows, index, True) - own)[0])
 

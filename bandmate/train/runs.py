@@ -7,13 +7,17 @@ from typing import Any, TypeVar
 import torch
 import yaml
 
-from bandmate.checkpoint import load_bundle, save_bundle
+from bandmate.checkpoint import SECTIONS, load_bundle, save_bundle
 from bandmate.configs import CODEC_KINDS, MODEL_KINDS, build
+from bandmate.data.files import replacing
+from bandmate.spec import FRAME_RATE
 from bandmate.train.loop import fit, keep_others_runs
 from bandmate.train.machine import Machine
 from bandmate.train.settings import fitting
 
 PARTS = {"codec": CODEC_KINDS, "model": MODEL_KINDS}  # sections of a config that describe a module
+DEFAULT_KINDS = {"codec": "spectral", "model": "duet"}  # of runs that name none
+SHAPING = (*PARTS, "encoder", "adversaries")  # sections that a checkpoint fits, or does not
 
 Config = TypeVar("Config")
 
@@ -44,6 +48,12 @@ def placed(config: Any, t_f: int | None, k: int | None) -> list[str]:
     return [f"{at}{name}={value}" for name, value in (("t_f", t_f), ("k", k)) if value is not None]
 
 
+def has_place(config: Any, name: str) -> bool:
+    """Whether a training can be made for a single ``t_f`` or ``k``."""
+    model = getattr(config, "model", None)
+    return hasattr(config, f"only_{name}") or name in {field.name for field in dataclasses.fields(model)}  # type: ignore[arg-type]
+
+
 def train(
     config: Any,
     data: Path,
@@ -60,8 +70,11 @@ def train(
     """
     machine = machine or Machine()
     keep_others_runs(run_dir, resume, machine)
+    kept = settings_of(run_dir) if machine.is_first else None
     torch.manual_seed(config.seed)
     module = config.build(data)
+    if kept is not None:
+        refuse_another(module.config, kept, run_dir)
     if init is not None and not (resume and (run_dir / "last.ckpt").exists()):
         module.say(begin_with(module, init))
     if machine.is_first:
@@ -87,6 +100,13 @@ def begin_with(module: Any, init: str) -> str:
 def remember(config: Any, run_dir: Path) -> Path:
     """Writes the run's settings beside its checkpoint, as plain data; the module's own with its kind."""
     run_dir.mkdir(parents=True, exist_ok=True)
+    with replacing(run_dir / "config.yaml") as file:
+        file.write_text(yaml.safe_dump(plain_settings(config), sort_keys=False), encoding="utf-8")
+    return run_dir
+
+
+def plain_settings(config: Any) -> dict[str, Any]:
+    """All settings of a run as plain data; sections that describe a module begin with its kind."""
     settings = dataclasses.asdict(config)
     for part, kinds in PARTS.items():
         if part in settings:
@@ -94,9 +114,63 @@ def remember(config: Any, run_dir: Path) -> Path:
                 (name for name, (made, _) in kinds.items() if made is type(getattr(config, part))), None
             )
             settings[part] = ({"kind": kind} if kind else {}) | settings[part]
-    plain_data = yaml.safe_load(yaml.safe_dump(listed(settings)))
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(plain_data, sort_keys=False), encoding="utf-8")
-    return run_dir
+    plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(listed(settings)))
+    return plain
+
+
+def settings_of(folder: Path) -> dict[str, Any] | None:
+    """What a run's folder remembers; None for a folder without config.yaml. ValueError for somebody else's."""
+    found = plain_file(folder / "config.yaml")
+    if found is None or (isinstance(found, dict) and "steps_per_epoch" in found):
+        return found
+    what = "a bundle" if is_card(found) else "something else than a run"
+    raise ValueError(f"{folder} is {what}, going by its config.yaml: choose another folder")
+
+
+def plain_file(file: Path) -> Any:
+    """What a YAML file says; None without one, "" for one that cannot be read or is empty."""
+    try:
+        return (yaml.safe_load(file.read_text(encoding="utf-8")) or "") if file.is_file() else None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return ""
+
+
+def is_card(found: Any) -> bool:
+    """Whether plain data are those of a bundle."""
+    return isinstance(found, dict) and set(SECTIONS) <= set(found)
+
+
+def refuse_another(config: Any, kept: dict[str, Any], run_dir: Path) -> None:
+    """ValueError that names the setting by which the run in a folder is another than this one.
+
+    Before its first checkpoint a run may still become one of another size, not one of another kind. ``ema`` counts by
+    whether there are averages.
+    """
+    begun = (run_dir / "last.ckpt").exists()
+    for part, own in plain_settings(config).items():
+        if part not in SHAPING or not isinstance(own, dict):
+            continue
+        if not isinstance(kept.get(part), dict):
+            raise ValueError(
+                f"{run_dir} is the run of something else: its config.yaml has no section {part!r}"
+            )
+        default = {"kind": DEFAULT_KINDS[part]} if part in PARTS else {}
+        theirs = default | kept[part]
+        if theirs.get("kind") == own.get("kind"):  # fields that came later are as they were before them
+            theirs = listed(dataclasses.asdict(type(getattr(config, part))())) | theirs
+        for name in ("kind", *sorted({*own, *theirs} - {"kind"})) if begun else ("kind",):
+            if theirs.get(name) != own.get(name):
+                raise another(run_dir, f"{part}.{name}", theirs.get(name), own.get(name))
+    ours = getattr(config, "ema", 0.0)
+    if begun and bool(ours) != bool(kept.get("ema", 0.0)):
+        raise another(run_dir, "ema", kept.get("ema", 0.0), ours)
+
+
+def another(run_dir: Path, name: str, theirs: Any, ours: Any) -> ValueError:
+    return ValueError(
+        f"{run_dir} is a run with {name} = {theirs}, not {ours}: go on with it by its own --preset, --set, --t-f, --k "
+        "and --data, or choose another folder"
+    )
 
 
 def listed(value: Any) -> Any:
@@ -118,16 +192,16 @@ def find_model(name: str) -> Any:
 
 def load_codec(run_dir: Path, average: bool = False) -> Any:
     """The codec of a run, of any kind, as it stands; ``average``: the averaged copy of its weights."""
-    return load_part(run_dir, "codec", "spectral", average)
+    return load_part(run_dir, "codec", average)
 
 
 def load_model(run_dir: Path, average: bool = False) -> Any:
     """The model of a run, of any kind, as it stands; ``average``: the averaged copy of its weights."""
-    return load_part(run_dir, "model", "duet", average)
+    return load_part(run_dir, "model", average)
 
 
-def load_part(run_dir: Path, part: str, default: str, average: bool) -> Any:
-    """What a run's last checkpoint holds under the name of a part. Runs that name no kind are of the default one."""
+def load_part(run_dir: Path, part: str, average: bool) -> Any:
+    """What a run's last checkpoint holds under the name of a part."""
     settings, state = read_run(run_dir)
     if part not in settings:
         raise ValueError(f"{run_dir} is the run of something else: its config.yaml has no section {part!r}")
@@ -135,7 +209,7 @@ def load_part(run_dir: Path, part: str, default: str, average: bool) -> Any:
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     if average and not own:
         raise ValueError(f"{run_dir} keeps no averaged weights: train it with --set ema=0.999, or do without")
-    module = build(PARTS[part], settings[part], default, f"{run_dir}/config.yaml, {part}")
+    module = build(PARTS[part], settings[part], DEFAULT_KINDS[part], f"{run_dir}/config.yaml, {part}")
     module.load_state_dict(own)
     return module.eval()
 
@@ -149,8 +223,21 @@ def read_run(run_dir: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")), state
 
 
+def about(run_dir: Path) -> dict[str, Any]:
+    """What a bundle tells of its run: t_f and k in seconds for which a specialist of duet was made, if it is one."""
+    settings = settings_of(run_dir) or {}
+    frames = {name: settings.get(f"only_{name}") for name in ("t_f", "k")}
+    place = {name: value / FRAME_RATE for name, value in frames.items() if value is not None}
+    return {"made_for": place} if place else {}
+
+
 def bundle(codec: Any, model: Any, out: Path, sampling: dict[str, Any], about: dict[str, Any]) -> None:
-    """A playable bundle. The codec's decoder may be newer than the codes the model was trained on."""
+    """A playable bundle. The codec's decoder may be newer than the codes the model was trained on.
+
+    It takes the place of another bundle; ValueError for a folder in which there is something else.
+    """
+    if out.is_dir() and any(out.iterdir()) and not is_card(plain_file(out / "config.yaml")):
+        raise ValueError(f"{out} holds something else than a bundle: choose another folder")
     for name in ("levels", "codes"):
         ours, theirs = getattr(model.config, name), getattr(codec, name)
         if ours != theirs:

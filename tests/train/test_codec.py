@@ -1,6 +1,7 @@
 """Codec training: all stages run, the encoder freezes, a killed run resumes to the same weights."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,12 @@ def test_discriminator_losses_push_in_opposite_directions() -> None:
     raised = [(score + 1.0, features) for score, features in fake]
     assert discriminator_loss(real, raised) > discriminator_loss(real, fake)
     assert adversarial_loss(raised) < adversarial_loss(fake)
+
+
+def test_the_whole_folder_does_as_well_as_its_part_train(rendered: Path, tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        shutil.copytree(rendered, tmp_path / part)
+    (tmp_path / "train" / "t2.npy").unlink()
+    whole, part = (CodecTraining(presets.codec_tiny(), folder) for folder in (tmp_path, tmp_path / "train"))
+    assert [path.name for path in whole.crops.paths] == ["t0.npy", "t1.npy"]
+    assert torch.equal(whole.draw(3), part.draw(3))

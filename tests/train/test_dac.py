@@ -12,7 +12,8 @@ import torch
 
 from bandmate.codec.dac import DacCodec
 from bandmate.train import presets, runs
-from bandmate.train.dac import DacTraining, parts_of
+from bandmate.train.codec import parts_of
+from bandmate.train.dac import DacTraining
 from bandmate.train.loop import clip
 from bandmate.train.samples import Samples
 from tests.train.golden import tensorboard_tags

@@ -33,3 +33,39 @@ def test_every_preset_takes_its_own_values(what: str) -> None:
         config = make()
         plain = {name: value for name, value in vars(config).items() if isinstance(value, int | float | str)}
         assert runs.override(config, [f"{name}={value}" for name, value in plain.items()]) == config
+
+
+@pytest.mark.parametrize(
+    ("table", "preset", "setting", "value"),
+    [
+        ("lm", "tiny", "level_weights=[1e-4, 1]", (1e-4, 1)),
+        ("lm", "decoder-tiny", "betas=[0.9, 0.95]", (0.9, 0.95)),
+        ("lm", "stemgen-tiny", "model.steps=[4, 2]", (4, 2)),
+        ("lm", "tiny", "only_t_f=-5", -5),
+    ],
+)
+def test_lists_are_read_entry_by_entry(table: str, preset: str, setting: str, value: Any) -> None:
+    config: Any = runs.override(TABLES[table][preset](), [setting])
+    for name in setting.partition("=")[0].split("."):
+        config = getattr(config, name)
+    assert config == value
+    assert (
+        [type(each) for each in value] == [type(each) for each in config]
+        if isinstance(value, tuple)
+        else True
+    )
+
+
+@pytest.mark.parametrize(
+    ("preset", "setting", "says"),
+    [
+        ("tiny", "level_weights=[1, a]", "level_weights takes a list of numbers"),
+        ("tiny", "level_weights=1e-4", "level_weights takes a list of numbers"),
+        ("tiny", "level_weights=[[1, 2]]", "level_weights takes a list of numbers"),
+        ("decoder-tiny", "betas=[0.9]", "betas takes a list of 2 numbers"),
+        ("stemgen-tiny", "model.steps=[1.5]", "steps takes a list of whole numbers"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_told(preset: str, setting: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        runs.override(TABLES["lm"][preset](), [setting])
