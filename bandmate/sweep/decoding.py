@@ -56,7 +56,7 @@ class Setting:
         guidance = self.guidance if rest == self.guidance else [self.guidance, *[rest] * (levels - 1)]
         return {"temperature": temperature, "top_k": self.top_k, "guidance": guidance}
 
-    def but(self, field: str, value: float) -> "Setting":
+    def but(self, field: str, value: Any) -> "Setting":
         """With another value of one field. Without guidance there is nothing to have a share of."""
         other = replace(self, **{field: value})
         return replace(other, share=1.0) if other.guidance == 1 else other
