@@ -17,7 +17,7 @@ from bandmate.spec import FRAME_RATE
 from bandmate.sweep import paper_values
 from bandmate.sweep.figures import COLOURS, INK, LINE, PALE
 from bandmate.sweep.machine import Machine
-from bandmate.sweep.tables import number, seconds
+from bandmate.sweep.tables import count, number, seconds
 
 Rows = Sequence[Mapping[str, Any]]
 PAPER = "#8a929e"
@@ -401,7 +401,7 @@ def words(ax: Axes, plane: Plane) -> None:
     first = plane.line(plane.finest)[0]
     text = (
         f"Here: {first['clips']} clips of {first['songs']} songs,\n"
-        f"{first['seeds']} sampling seeds; bands are 95 %\nintervals over songs.\n\n"
+        f"{count(first['seeds'], 'sampling seed')}; bands are 95 %\nintervals over songs.\n\n"
         "The paper: 1024 clips of Slakh2100,\nvalues read off its figure.\n\n"
         "Raw values compare under the same\nnetworks only; the bottom row compares\n"
         "what lies between random pairing and\nthe ground truth."

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bandmate.sweep.tables import plain, seconds, table
+from bandmate.sweep.tables import count, plain, seconds, table
 
 COLUMNS = {
     "coherence_both": ("coherence", 2), "nc_both": ("NC", 2), "nc_harmonic": ("NC harmonic", 2),
@@ -41,13 +41,13 @@ def head(rows: Sequence[Mapping[str, Any]]) -> str:
     anchor = next((row for row in rows if row["kind"] == "anchor"), None)
     seeds = max((row.get("seeds", 1) for row in rows if row["kind"] == "system"), default=1)
     if anchor is None:
-        return f"{len(rows)} rows, {seeds} sampling seeds each."
+        return f"{len(rows)} rows, {count(seeds, 'sampling seed')} each."
     names = {measure: network["name"] for measure, network in anchor["networks"].items()}
     heard = (anchor.get("fad") or {}).get("embeddings", 0)
     return (
-        f"{anchor['clips']} clips of {anchor['seconds_per_clip']:g} s of {anchor['songs']} songs, {seeds} sampling "
-        f"seeds. Coherence: {names['coherence']}. Beats: {names['beats']}. Fréchet distance: {names['embedding']}, {heard} "
-        "embeddings a seed. "
+        f"{anchor['clips']} clips of {anchor['seconds_per_clip']:g} s of {anchor['songs']} songs, "
+        f"{count(seeds, 'sampling seed')}. Coherence: {names['coherence']}. Beats: {names['beats']}. "
+        f"Fréchet distance: {names['embedding']}, {heard} embeddings a seed. "
         "95 % intervals over songs. NC, NB: 0 is random pairing, 1 the ground truth."
     )
 

@@ -22,6 +22,11 @@ def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
 
+def count(number: int, what: str) -> str:
+    """So many of something: "1 seed", "3 seeds"."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def seconds(value: float | None) -> str:
     """A place in time, as short as it goes."""
     return "–" if value is None else f"{value:g}".replace("-", "−")
