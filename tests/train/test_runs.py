@@ -317,6 +317,7 @@ def test_ctrl_c_ends_a_run_with_130_and_a_word(code_store: Path, tmp_path: Path)
     process = subprocess.Popen(
         command("decoder-tiny", code_store, tmp_path / "run", fields=long),
         env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background process is born deaf to it
     )  # fmt: skip
     deadline = time.monotonic() + 600
     while not (tmp_path / "run" / "last.ckpt").exists() and time.monotonic() < deadline:
