@@ -19,6 +19,7 @@ from bandmate.cli import MISUSE, USER_ERRORS, complain, sentence
 from bandmate.configs import preset
 from bandmate.data.tokens import TokenStore
 from bandmate.sweep import ablation
+from bandmate.sweep.row_store import check_folder, claim_folder
 from bandmate.sweep.tables import to_json
 from bandmate.train import presets, runs
 from bandmate.train.lm import DuetTrainConfig
@@ -110,12 +111,9 @@ def claim(args: Arguments) -> None:
         field: str(getattr(args, field)) for field in ("data", "init", "preset", "split", "windows", "set")
     }
     wanted["steps"] = str(args.steps)
-    file = args.out / "settings.json"
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != wanted:
-        raise ValueError(f"{args.out} holds arms made with other settings: choose another --out")
+    check_folder(args.out, wanted)
     check(args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+    claim_folder(args.out, wanted)
 
 
 def run_arm(args: Arguments, name: str, config: DuetTrainConfig, frames: int) -> ablation.Measured:

@@ -8,7 +8,6 @@ usage: python runs/oracle.py --data prepared --init duet-small --out oracle [--s
 """
 
 import dataclasses
-import json
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from bandmate.cli import MISUSE, USER_ERRORS, complain, sentence
 from bandmate.data.tokens import TokenStore
 from bandmate.model.duet_network import DuetConfig
 from bandmate.sweep import oracle
+from bandmate.sweep.row_store import check_folder, claim_folder
 from bandmate.sweep.tables import to_json
 from bandmate.train import runs
 from bandmate.train.oracle import OracleConfig, told_width
@@ -70,12 +70,9 @@ def claim(args: Arguments) -> None:
         "data": str(args.data), "init": args.init, "split": args.split, "windows": args.windows,
         "config": runs.listed(dataclasses.asdict(config_of(args, oracle.CONTROL))),
     }  # fmt: skip
-    file = args.out / "settings.json"
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != wanted:
-        raise ValueError(f"{args.out} holds a ladder made with other settings: choose another --out")
+    check_folder(args.out, wanted)
     check(args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+    claim_folder(args.out, wanted)
 
 
 def climb(args: Arguments, rung: str) -> oracle.Measured:

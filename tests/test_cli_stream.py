@@ -17,7 +17,6 @@ import torch
 
 from bandmate import checkpoint, cli, configs
 from bandmate.codec.spectral import SpectralCodec
-from bandmate.commands import models
 from bandmate.commands import stream as stream_command
 from bandmate.commands.parsing import parse
 from bandmate.instruments import INSTRUMENTS
@@ -511,25 +510,6 @@ def test_the_help_lists_the_instruments(capsys: pytest.CaptureFixture[str]) -> N
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for name in INSTRUMENTS:
         assert name in said
-
-
-@pytest.mark.parametrize(
-    ("model", "says"),
-    [
-        ({"kind": "duet"}, "any t_f and k, in one model"),
-        ({"kind": "decoder", "t_f": -20}, "t_f = -0.4 s, k = 0.02 s"),
-        ({"kind": "prefix_decoder", "t_f": 50, "k": 5}, "t_f = 1 s, k = 0.1 s"),
-        ({"kind": "encoder_decoder", "t_f": None, "k": 1}, "offline: hears the whole clip"),
-        ({"kind": "stemgen"}, "offline: hears the whole clip"),
-    ],
-)
-def test_the_list_tells_where_a_model_plays(model: dict[str, Any], says: str) -> None:
-    assert models.place_of(model) == says
-
-
-def test_the_list_tells_how_to_draw() -> None:
-    assert models.drawing(SAMPLING) == "temperature 0.9, top_k 100 (near t_f = -1 s: top_k 40)"
-    assert models.drawing({}) == "nothing"
 
 
 def test_defaults() -> None:

@@ -1,6 +1,5 @@
 """A grid of (t_f, k) through generation and measurement: one row per point, as soon as it is there."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -13,7 +12,7 @@ from bandmate.spec import StreamSpec
 from bandmate.sweep.generation import GenerationConfig, Memory, Precision, fingerprint, generate_folder
 from bandmate.sweep.grid import Grid, Point, frames_after
 from bandmate.sweep.material import PlacesConfig
-from bandmate.sweep.row_store import Row, RowStore
+from bandmate.sweep.row_store import Row, RowStore, settings_of
 from bandmate.sweep.scoring import MEASURED, ScoreConfig, about_networks, anchor_rows, system_row
 from bandmate.sweep.specialists import Specialists
 from bandmate.sweep.spread import Spread
@@ -81,8 +80,7 @@ def run(sweep: Sweep, grid: Grid, spread: Spread, tell: Tell = lambda done, of: 
 
 def base_of(folder: Path) -> Point | None:
     """The point whose clips those of a folder that was begun are like."""
-    file = folder / "settings.json"
-    place = json.loads(file.read_text(encoding="utf-8")).get("base") if file.is_file() else None
+    place = (settings_of(folder) or {}).get("base")
     return Point(StreamSpec(*place)) if place else None
 
 

@@ -20,13 +20,9 @@ class RowStore:
         """ValueError when something else lies there, or rows of other settings do."""
         self.folder, self.key, self.metrics = folder, key, metrics
         self.rows: dict[str, Row] = {}
-        settings = json.loads(json.dumps(finite(settings)))
-        check_folder(folder, settings)
-        folder.mkdir(parents=True, exist_ok=True)
+        claim_folder(folder, finite(settings))
         if (folder / "rows.jsonl").is_file():
             self.rows = {str(row[key]): row for row in read_rows(folder / "rows.jsonl")}
-        with replacing(folder / "settings.json") as file:
-            file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
     def __contains__(self, name: str) -> bool:
         return name in self.rows
@@ -41,23 +37,43 @@ class RowStore:
             file.write_text(as_csv(list(self.rows.values()), self.metrics), encoding="utf-8")
 
 
+def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Makes the folder, or goes on with it, and writes settings.json. ValueError as :func:`check_folder`."""
+    check_folder(folder, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "settings.json") as file:
+        file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
 def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuses a folder that holds something else."""
+    """ValueError for a folder that holds something else, or what was made with other settings."""
+    settings = json.loads(json.dumps(settings))
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file: give a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
+    earlier = settings_of(folder)
+    if earlier is None:
+        raise ValueError(f"--out {folder} holds something else: give an empty or a new folder")
+    for name, value in settings.items():
+        if earlier.get(name) != value:
+            raise ValueError(
+                f"{folder} was begun with {name} = {earlier.get(name)!r}, not {value!r}: give another --out"
+            )
+
+
+def settings_of(folder: Path) -> dict[str, Any] | None:
+    """What a folder was begun with; None for one without settings.json, ValueError for a damaged one."""
     file = folder / "settings.json"
     if not file.is_file():
-        raise ValueError(f"--out {folder} holds something else: give an empty or a new folder")
+        return None
     try:
         earlier = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
-        raise ValueError(f"{file} is damaged: give another --out") from None
-    for name, value in settings.items():
-        if not isinstance(earlier, dict) or earlier.get(name) != value:
-            told = earlier.get(name) if isinstance(earlier, dict) else None
-            raise ValueError(f"{folder} was begun with {name} = {told!r}, not {value!r}: give another --out")
+        earlier = None
+    if not isinstance(earlier, dict):
+        raise ValueError(f"{file} is damaged: give another --out")
+    return earlier
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -216,6 +216,14 @@ def test_rows_heard_by_other_networks_are_refused(
         plane.run(sweep, points, Spread())
 
 
+def test_damaged_settings_are_told_in_one_line(rendered: Path, bundle_path: Path, tmp_path: Path) -> None:
+    points, sweep = plane.begin(TWO[:1], tiny_sweep(rendered, bundle_path, tmp_path))
+    for content in ("{", "[]"):
+        (tmp_path / "settings.json").write_text(content)
+        with pytest.raises(ValueError, match="is damaged: give another --out"):
+            plane.run(sweep, points, Spread())
+
+
 def test_discarded_clips(rendered: Path, bundle_path: Path, tmp_path: Path) -> None:
     points, sweep = plane.begin(
         TWO[:2], tiny_sweep(rendered, bundle_path, tmp_path, discard=True, seeds=1, clips=2)

@@ -181,6 +181,7 @@ def climbed(store: Path, begin: Path, script: Any, tmp_path_factory: pytest.Temp
     """A ladder whose rung "beat" was killed after 20 of its 60 steps and then gone on with: arguments and report."""
     out = tmp_path_factory.mktemp("ladder")
     args = script.Arguments(store, str(begin), out, steps=60, windows=3, set=SETTINGS)
+    script.claim(args)
     torch.manual_seed(0)
     half = script.config_of(args, "beat").build(store)
     half.loop = dataclasses.replace(half.loop, steps=20)
