@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bandmate.model.ears import CodeFront, MelFront
-from bandmate.model.recall import Recall, fetch, likeness_at, novelty, places
+from bandmate.model.recall import Places, Recall, fetch, likeness_at, novelty, places
 from bandmate.model.tokens import SPECIAL, mask_id, pad_id
 from bandmate.nn.linear import Linear
 from bandmate.nn.transformer import Block, Blocks, Projections, RMSNorm, attend, rotary_angles
@@ -162,10 +162,14 @@ class DuetNetwork(nn.Module):
     def recalled(self, x: Tensor, h: Tensor, columns: Tensor, view: Visibility) -> Tensor:
         """What each column is handed of the frames of now and of a period ago, [B, S, D]."""
         assert self.recall is not None
-        heard = (view.horizon - view.x_start).clamp(0, x.shape[1])
-        where = places(likeness_at(novelty(x, x[:, :1]), heard), columns - view.x_start, heard)
+        where = self.places(x, columns, view)
         told = self.recall(fetch(h, where.frame), where.score)
         return torch.where(view.deaf[:, None, None], 0.0, told)
+
+    def places(self, x: Tensor, columns: Tensor, view: Visibility) -> Places:
+        """Which frames of x each column is handed."""
+        heard = (view.horizon - view.x_start).clamp(0, x.shape[1])
+        return places(likeness_at(novelty(x, x[:, :1]), heard), columns - view.x_start, heard)
 
     def hear_layer(
         self, layer: int, h: Tensor, angles: tuple[Tensor, Tensor]

@@ -86,9 +86,7 @@ def measure(model: Duet, data: Path, split: str, frames: int, windows: int, batc
     config = listening.ListeningConfig(T_F, (K,), windows, frames, 0, batch)
     ways = [listening.measure(model, kind(data, split), config) for kind in (TokenStore, OtherEquipment)]
     own, other = (np.stack([getattr(way, name)[:, :, 0] for way in ways]) for name in ("own", "other"))
-    drawn = draw(data, split, frames, windows)
-    tracks, starts = np.array([each.track for each in drawn]), np.array([each.start for each in drawn])
-    return Measured(own, other, ways[0].songs, tracks, starts, frames)
+    return Measured(own, other, ways[0].songs, ways[0].tracks, ways[0].starts, frames)
 
 
 def compared(arms: Mapping[str, Measured]) -> list[dict[str, Any]]:

@@ -57,12 +57,14 @@ class ListeningConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Nats:
-    """Cross-entropies: own and other [specs, N, K levels], deaf [N, K levels], songs [N]."""
+    """Cross-entropies: own and other [specs, N, K levels], deaf [N, K levels]; song, track, first frame [N] of the windows."""
 
     own: NDArray[np.float64]
     other: NDArray[np.float64]
     deaf: NDArray[np.float64]
     songs: NDArray[np.str_]
+    tracks: NDArray[np.str_]
+    starts: NDArray[np.int64]
     skipped: tuple[str, ...]  # songs without a window
 
 
@@ -92,7 +94,10 @@ def measure(
         if progress:
             progress(min(1.0, (start + config.batch) / len(examples)))
     own, other, deaf = (np.concatenate(group, axis=-2) for group in zip(*parts, strict=True))
-    return Nats(own, other, deaf, np.array([example.song for example in examples]), skipped)
+    songs, tracks, starts = (
+        np.array([getattr(e, name) for e in examples]) for name in ("song", "track", "start")
+    )
+    return Nats(own, other, deaf, songs, tracks, starts, skipped)
 
 
 def draw_examples(store: TokenStore, config: ListeningConfig) -> tuple[list[Example], tuple[str, ...]]:

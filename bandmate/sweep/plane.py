@@ -14,7 +14,7 @@ from bandmate.sweep.grid import Grid, Point, frames_after
 from bandmate.sweep.material import PlacesConfig
 from bandmate.sweep.row_store import Row, RowStore, settings_of
 from bandmate.sweep.scoring import MEASURED, ScoreConfig, about_networks, anchor_rows, system_row
-from bandmate.sweep.specialists import Specialists
+from bandmate.sweep.specialists import Specialists, digest
 from bandmate.sweep.spread import Spread
 
 Tell = Callable[[int, int], None]  # points done, points wanted
@@ -22,9 +22,11 @@ MEMORY = Memory()  # of this process
 
 
 class Models(Protocol):
-    """Which model plays at a point."""
+    """Which model plays at a point: one for all, or one of the point's own."""
 
     def model(self, point: Point) -> str: ...
+
+    def own_model(self, point: Point) -> Path | None: ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Sweep:
 def run(sweep: Sweep, grid: Grid, spread: Spread, tell: Tell = lambda done, of: None) -> list[Row]:
     """Rows of all anchors and points in the order of the grid; those on disk are not made again.
 
-    Raises ValueError when ``sweep.out`` holds rows of other settings; what was finished stays.
+    Raises ValueError when ``sweep.out`` holds rows of other settings, or of a point whose own model was another; what was
+    finished stays.
     """
     sweep = replace(sweep, base=base_of(sweep.out) or sweep.base)
     wanted = settings(sweep)
@@ -68,6 +71,8 @@ def run(sweep: Sweep, grid: Grid, spread: Spread, tell: Tell = lambda done, of: 
         for rows in spread(partial(first, sweep), [sweep.base]):
             for row in rows:
                 store.add(alike(row, wanted))
+    for point in grid:
+        check_own_model(sweep, point, store.rows.get(point.name, {}))
     waiting = [point for point in grid if point.name not in store]
     tell(len(grid) - len(waiting), len(grid))
     for done, row in enumerate(spread(partial(measure, sweep), waiting), len(grid) - len(waiting) + 1):
@@ -91,6 +96,16 @@ def alike(row: Row, wanted: dict[str, Any]) -> Row:
             f"a worker listened with {row['networks']}, not {wanted['networks']}: fetch the same weights"
         )
     return row
+
+
+def check_own_model(sweep: Sweep, point: Point, row: Row) -> None:
+    """ValueError if the point's own model is not the one that played what the row tells."""
+    played, folder = row.get("digest"), sweep.models.own_model(point)
+    if played and folder and (now := digest(folder)) not in ("", played):
+        raise ValueError(
+            f"{sweep.out} holds a row {point.name!r} that another model played than {folder} is now "
+            f"({played}, {now}): give another --out"
+        )
 
 
 def settings(sweep: Sweep) -> dict[str, Any]:
@@ -127,7 +142,8 @@ def measure(sweep: Sweep, point: Point) -> Row:
     place: dict[str, float | None] = {"t_f": None, "k": None}
     if point.spec is not None:
         place = {"t_f": point.spec.t_f_seconds, "k": point.spec.k_seconds}
-    return {"point": point.name} | row | {"kind": point.kind} | place
+    own = sweep.models.own_model(point)
+    return {"point": point.name} | row | {"kind": point.kind, "digest": digest(own) if own else ""} | place
 
 
 def prepare_machine(sweep: Sweep) -> None:

@@ -2,13 +2,14 @@
 
 import contextlib
 import fcntl
+import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bandmate.checkpoint import advised_sampling
+from bandmate.checkpoint import advised_sampling, resolve
 from bandmate.configs import preset
 from bandmate.sweep.grid import Point
 
@@ -35,11 +36,8 @@ class Specialists:
 
     def model(self, point: Point) -> str:
         """Path of the point's bundle. FileNotFoundError when there is none and none is to be trained."""
-        if point.model:
-            return point.model
-        assert point.spec is not None
-        own = self.folder / Point(point.spec).name
-        if not (own / "config.yaml").is_file():
+        own = self.own_model(point)
+        if not point.model and not (own / "config.yaml").is_file():
             if self.training is None:
                 raise FileNotFoundError(
                     f"{own} holds no model for {point.spec}: train it by --train, or put a bundle there"
@@ -48,6 +46,13 @@ class Specialists:
                 if not (own / "config.yaml").is_file():  # nor made by another while this one waited
                     train(own, point, self.training)
         return str(own)
+
+    def own_model(self, point: Point) -> Path:
+        """Where it is, or will be."""
+        if point.model:
+            return resolve(point.model)
+        assert point.spec is not None
+        return self.folder / Point(point.spec).name
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,21 @@ class OneModel:
 
     def model(self, point: Point) -> str:
         return point.model or self.name
+
+    def own_model(self, point: Point) -> Path | None:
+        """Path of the model that plays at this point and not at all of them, if there is such a one."""
+        return resolve(point.model) if point.model else None
+
+
+def digest(bundle: Path) -> str:
+    """A short hash of a bundle's weights as they lie on the disk; empty where it is gone."""
+    found = hashlib.sha256()
+    for file in (bundle / "codec.safetensors", bundle / "model.safetensors"):
+        if not file.is_file():
+            return ""
+        with file.open("rb") as content:
+            found.update(hashlib.file_digest(content, "sha256").digest())
+    return found.hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ tells which of them is worth predicting. Nobody plays with an oracle: these mode
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,18 +18,15 @@ from torch import Tensor, nn
 
 from bandmate.data.tokens import Example, TokenStore
 from bandmate.model.duet import Duet
-from bandmate.model.duet_network import DuetConfig
-from bandmate.model.ears import ATTACK_BANDS, FEATURES, PITCH_BANDS
+from bandmate.model.duet_network import DuetConfig, Visibility
+from bandmate.model.ears import PITCH_BANDS
+from bandmate.model.recall import OFFSETS, Places
 from bandmate.model.teacher import horizons, window_inputs
-from bandmate.nn.spectrogram import contrast, dequantise_db
+from bandmate.nn.spectrogram import dequantise_db
 from bandmate.spec import FRAME_RATE
 from bandmate.train.lm import Batch, DuetTrainConfig, DuetTraining, spoil_history
 from bandmate.train.optimizers import Together
 
-AHEAD = (
-    0,
-    3,
-)  # frames of the input told to a column: its own, and the one whose long window is about centred on it
 BEAT_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the beat's
 FAR = 1000.0  # beats by which the first and the last tempo are carried on
 CLEAR = 24  # band from which on semitones are told apart: A2, 110 Hz
@@ -62,50 +59,41 @@ def chroma(x: Tensor) -> Tensor:
     return (level - level.mean(-1, keepdim=True)) / 8.0
 
 
-def spectrum(x: Tensor) -> Tensor:
-    """All that is heard of a frame, as the model's own front takes it: uint8 [B, T, FEATURES] -> [B, T, 2 * FEATURES]."""
-    parts = dequantise_db(x).split([PITCH_BANDS, ATTACK_BANDS, ATTACK_BANDS], dim=-1)
-    return torch.cat([contrast(part, 6) for part in parts], dim=-1)
-
-
-# What may be told of the true input -> how many numbers a frame, and how to get them from x.
-OF_INPUT: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {
-    "chroma": (12, chroma),
-    "input": (2 * FEATURES, spectrum),
-}
-ORACLES = ("beat", *OF_INPUT)
+# What may be told -> how many numbers a column's new layer takes of it. The input needs none: recall has one.
+WIDTHS = {"beat": 2 * len(BEAT_RATES), "chroma": 12 * len(OFFSETS), "input": 0}
 
 
 def told_width(told: Sequence[str]) -> int:
     """Numbers told to each column; ValueError for something that nobody can tell."""
-    if unknown := sorted(set(told) - set(ORACLES)):
-        raise ValueError(f"there is no oracle {unknown[0]!r}; known are {', '.join(ORACLES)}")
-    widths = {"beat": 2 * len(BEAT_RATES)} | {
-        name: len(AHEAD) * width for name, (width, _) in OF_INPUT.items()
-    }
-    return sum(widths[name] for name in told)
+    if unknown := sorted(set(told) - set(WIDTHS)):
+        raise ValueError(f"there is no oracle {unknown[0]!r}; known are {', '.join(WIDTHS)}")
+    return sum(WIDTHS[name] for name in told)
 
 
 def tell(told: Sequence[str], store: TokenStore, examples: Sequence[Example], x: Tensor, pre: int) -> Tensor:
-    """What each column of windows is told, [B, S, told_width]; x [B, pre + S + post, FEATURES], post >= AHEAD[-1]."""
+    """What each column of windows is told, [B, S, told_width]; x [B, pre + S + post, FEATURES], post >= OFFSETS[-1]."""
     frames = examples[0].y.shape[1]
     parts = [torch.zeros(len(x), frames, 0)]
     if "beat" in told:
         beats = {entry.id: entry.beats for entry in store.entries}
         parts.append(torch.stack([beat_phase(beats[e.track], e.start, frames) for e in examples]))
-    for name, (_, make) in OF_INPUT.items():
-        if name in told:
-            heard = make(x[:, pre : pre + frames + AHEAD[-1]])
-            parts += [heard[:, later : later + frames] for later in AHEAD]
+    if "chroma" in told:
+        heard = chroma(x[:, pre : pre + frames + OFFSETS[-1]])
+        parts += [heard[:, later : later + frames] for later in OFFSETS]
     return torch.cat(parts, dim=2)
 
 
 class OracleDuet(Duet):
-    """A duet whose columns are told something within ``telling``. It begins as the duet whose weights it is given."""
+    """A duet whose columns are told something: beat and chroma within ``telling``, by a layer that begins by saying
+    nothing; the input by recall, which is handed the frames that sound with a column whether they were heard or not.
+    """
 
     def __init__(self, config: DuetConfig, told: Sequence[str]) -> None:
         super().__init__(config)
         width = told_width(told)
+        self.knows_input = "input" in told
+        if self.knows_input and self.recall is None:
+            raise ValueError("the input is told by way of recall, which this duet was made without")
         self.oracle = nn.Linear(width, config.width, bias=False) if width else None
         if self.oracle is not None:
             nn.init.zeros_(self.oracle.weight)
@@ -124,12 +112,19 @@ class OracleDuet(Duet):
         y = super().embed_played(*inputs)
         return y if self.oracle is None or self._words is None else y + self.oracle(self._words.to(y.dtype))
 
+    def places(self, x: Tensor, columns: Tensor, view: Visibility) -> Places:
+        where = super().places(x, columns, view)
+        if self.knows_input:
+            now = (columns - view.x_start)[:, None] + torch.tensor(OFFSETS, device=x.device)
+            where.frame[:, :, 0] = now.clamp(max=x.shape[1] - 1)
+        return where
+
 
 @dataclasses.dataclass(frozen=True)
 class OracleConfig(DuetTrainConfig):
     """A short training from a duet that is trained already.
 
-    told: some of ORACLES; none for the control. t_f (frames) is drawn with the probabilities ``shares``. pre: frames
+    told: some of WIDTHS; none for the control. t_f (frames) is drawn with the probabilities ``shares``. pre: frames
     heard before playing begins. quicker: the oracle's layer is new, so its rate is that many times the rest's; for
     wide words less in proportion, so that what all of them say moves as quickly (Yang et al. 2022). hidden_history is
     high because next to nothing of the loss depends on the input where the stem's own past is known.
@@ -193,7 +188,7 @@ class OracleTraining(DuetTraining):
     def draw_part(self, step: int, part: int) -> Any:
         c = self.config
         rng = np.random.default_rng([c.seed, step, part])
-        post, size, seed = max(*c.t_f, AHEAD[-1]), c.batch // c.parts, int(rng.integers(2**31))
+        post, size, seed = max(*c.t_f, OFFSETS[-1]), c.batch // c.parts, int(rng.integers(2**31))
         examples = [self.store.window(seed, row, c.frames, c.pre, post) for row in range(size)]
         x, codes, instrument, previous = window_inputs(examples, self.model.pad)
         drawn = rng.choice(c.t_f, size, p=c.shares)

@@ -319,3 +319,10 @@ def test_specialists_are_trained_for_their_points(rendered: Path, bundle_path: P
     assert [row["point"] for row in rows if row["kind"] != "anchor"] == ["k0.02_tf+0.1", "k0.1_tf-0.2"]
     config = load_bundle(str(tmp_path / "models" / "k0.1_tf-0.2")).model.config
     assert (config.t_f, config.k) == (-10, 5)
+    assert plane.run(sweep, points, Spread()) == rows
+    weights = tmp_path / "models" / "k0.1_tf-0.2" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")  # as if it had been trained anew
+    with pytest.raises(ValueError, match="holds a row 'k0.1_tf-0.2' that another model played"):
+        plane.run(sweep, points, Spread())
+    weights.unlink()  # what a model that is gone played stays
+    assert plane.run(sweep, points, Spread()) == rows

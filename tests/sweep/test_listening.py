@@ -88,7 +88,7 @@ def made_up() -> tuple[Nats, ListeningConfig]:
     gap = np.tile([0.1, 0.2, 0.3], 2)[:, None] + part
     own = np.full((6, 10, 4), 3.0)
     other = own + np.stack([gap, *[np.zeros_like(gap)] * 3], axis=2)
-    return Nats(own, other, np.full((10, 4), 4.0), songs, ()), CONFIG
+    return Nats(own, other, np.full((10, 4), 4.0), songs, songs, np.arange(10), ()), CONFIG
 
 
 def test_a_known_gap_is_reported() -> None:

@@ -14,17 +14,16 @@ from bandmate.data.stems import Stem, Track
 from bandmate.data.tokens import TokenStore, write_store
 from bandmate.model.duet import Duet
 from bandmate.model.duet_network import Visibility
+from bandmate.model.recall import OFFSETS
 from bandmate.model.teacher import cross_entropy
 from bandmate.sweep import oracle
 from bandmate.train import presets, runs
 from bandmate.train.oracle import (
-    AHEAD,
     BEAT_RATES,
     OracleConfig,
     OracleDuet,
     beat_phase,
     chroma,
-    spectrum,
     tell,
     told_width,
 )
@@ -115,17 +114,16 @@ def test_what_is_told_belongs_to_the_columns_own_frame(store: Path) -> None:
     tokens = TokenStore(store, "train")
     examples = [tokens.window(0, row, 24, 4, 50) for row in range(3)]
     x = torch.from_numpy(np.stack([example.x_features for example in examples]))
-    told = ("beat", "chroma", "input")
+    told = ("beat", "chroma")
     words = tell(told, tokens, examples, x, 4)
     assert words.shape == (3, 24, told_width(told))
-    phase, pitch, whole = words.split([told_width((name,)) for name in told], dim=2)
+    phase, pitch = words.split([told_width((name,)) for name in told], dim=2)
     for row, example in enumerate(examples):
         entry = next(entry for entry in tokens.entries if entry.id == example.track)
         torch.testing.assert_close(phase[row, 5], beat_phase(entry.beats, example.start + 5, 1)[0])
-        for part, later in enumerate(AHEAD):
+        for part, later in enumerate(OFFSETS):
             heard = x[row : row + 1, 4 + 5 + later : 4 + 6 + later]
             torch.testing.assert_close(pitch[row, 5].chunk(2)[part], chroma(heard)[0, 0])
-            torch.testing.assert_close(whole[row, 5].chunk(2)[part], spectrum(heard)[0, 0])
     assert tell((), tokens, examples, x, 4).shape == (3, 24, 0)
     with pytest.raises(ValueError, match="no oracle 'weather'; known are beat, chroma, input"):
         told_width(("beat", "weather"))
@@ -151,6 +149,8 @@ def test_an_oracle_begins_as_the_plain_duet_and_only_it_knows_the_future(store: 
                 torch.testing.assert_close(model(x, *inputs), plain(x, *inputs))
             if model.oracle is not None:
                 model.oracle.weight.normal_()
+            assert model.recall is not None
+            model.recall.now.weight.normal_()
             logits = []
             for heard in (x, later):
                 with model.telling(tell(told, tokens, [example], heard, 4)):
@@ -160,6 +160,12 @@ def test_an_oracle_begins_as_the_plain_duet_and_only_it_knows_the_future(store: 
         )  # their horizons are 2 ... 9, before what differs
         assert bool((early > 1e-4).any()) == knows
         assert (early[: 10 - 3 - 7] == 0).all() or not knows
+
+
+def test_the_input_is_told_by_way_of_recall_alone() -> None:
+    with pytest.raises(ValueError, match="by way of recall, which this duet was made without"):
+        OracleDuet(dataclasses.replace(duet_tiny(), recall=False), ("input",))
+    assert OracleDuet(duet_tiny(), ("input",)).oracle is None
 
 
 def test_all_rungs_see_the_same_windows_and_the_new_layer_has_its_own_rate(store: Path) -> None:
