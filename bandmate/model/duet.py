@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bandmate.model.duet_network import DuetConfig, DuetNetwork
 from bandmate.model.ears import MelEars
@@ -19,17 +18,24 @@ BLOCK = 32  # positions written at once, and so the slack of the ring beyond the
 NEVER = -(2**40)  # position of a slot that was never written
 
 
+class Cache(NamedTuple):
+    """What some rows have played, and heard: keys (rotated) and values, [L, rows, H_kv, slots, d]."""
+
+    rows: slice
+    keys: Tensor
+    values: Tensor
+
+
 @dataclasses.dataclass
 class DuetState:
     """A player in mid-stream. Consumed by use: the buffers are written in place.
 
     The cache holds, for each layer and row, the sinks, a ring of played positions and a ring of heard frames. With
-    guidance there is a second set of rows after the first: the same player, deaf, whose ring of heard frames is idle.
+    guidance there is a second set of rows after the first: the same player, deaf, whose cache ends before what is heard.
     """
 
     instrument: Tensor  # [B]
-    keys: Tensor  # [L, R, H_kv, slots, d], rotated; R = B or 2 B
-    values: Tensor
+    caches: tuple[Cache, ...]  # of the B rows that hear, and of the B deaf ones if there are any
     heard_at: Tensor  # [ring] position held by each slot
     played_at: Tensor
     front: Any
@@ -47,21 +53,7 @@ class DuetState:
 
     @property
     def rows(self) -> int:
-        return self.keys.shape[1]
-
-
-class Sight(NamedTuple):
-    """What some rows of one layer may look at: keys and values [rows, H_kv, slots, d], views of the cache."""
-
-    rows: slice
-    keys: Tensor
-    values: Tensor
-    slots: int  # those after them are hidden, if there are any
-
-    def shown(self, mask: Tensor) -> Tensor:
-        """Of a mask [n, all slots] the part that belongs to the keys."""
-        shown, hidden = mask[:, : self.slots], self.keys.shape[2] - self.slots
-        return F.pad(shown, (0, hidden), value=-torch.inf) if hidden else shown
+        return self.batch * len(self.caches)
 
 
 @dataclasses.dataclass
@@ -73,14 +65,13 @@ class Ahead:
     mask: Tensor  # [n, slots]
     angles: tuple[Tensor, Tensor]  # [n, d / 2] each
     place: list[int] | slice  # slots of the cache that the columns take
-    sights: list[list[Sight]]  # of each layer
 
     def one(self, at: int) -> "Ahead":
         """The column of that index alone. Its place is a slice, which is written at once."""
         cut, (cos, sin) = slice(at, at + 1), self.angles
         assert isinstance(self.place, list)
         place = slice(self.place[at], self.place[at] + 1)
-        return Ahead(1, self.told[:, :, cut], self.mask[cut], (cos[cut], sin[cut]), place, self.sights)
+        return Ahead(1, self.told[:, :, cut], self.mask[cut], (cos[cut], sin[cut]), place)
 
 
 class Duet(DuetNetwork):
@@ -128,13 +119,12 @@ class Duet(DuetNetwork):
         c = self.config
         instrument = instrument.expand(batch) if batch else instrument
         size, ring, device = len(instrument), c.window + BLOCK, self.embedding.device
-        shape = (c.layers, size * (2 if guided else 1), c.kv_heads, c.sinks + 2 * ring, c.width // c.heads)
-        keys, values = (torch.zeros(shape, dtype=self.embedding.dtype, device=device) for _ in range(2))
-        values[..., : c.sinks, :] = self.sinks[:, None]  # their keys are zero
+        caches = [self._empty_cache(slice(size), c.sinks + 2 * ring)]
+        if guided:
+            caches.append(self._empty_cache(slice(size, 2 * size), c.sinks + ring))
         return DuetState(
             instrument=instrument,
-            keys=keys,
-            values=values,
+            caches=tuple(caches),
             heard_at=torch.full((ring,), NEVER, device=device),
             played_at=torch.full((ring,), NEVER, device=device),
             front=self.front.init_state(size),
@@ -145,6 +135,13 @@ class Duet(DuetNetwork):
             heard=0,
             start=column,
         )
+
+    def _empty_cache(self, rows: slice, slots: int) -> Cache:
+        c = self.config
+        shape = (c.layers, rows.stop - (rows.start or 0), c.kv_heads, slots, c.width // c.heads)
+        keys, values = (self.embedding.new_zeros(shape) for _ in range(2))
+        values[..., : c.sinks, :] = self.sinks[:, None]  # their keys are zero
+        return Cache(rows, keys, values)
 
     def listen(self, x: Tensor, state: DuetState) -> DuetState:
         """Appends the input frames x [B, n, F]."""
@@ -165,12 +162,10 @@ class Duet(DuetNetwork):
         if state.memory is not None:
             state.memory.add(x, h, positions)
         ring = slice(c.sinks + len(state.played_at), None)
+        _, all_keys, all_values = state.caches[0]
         for layer in range(c.layers):
             q, k, v = self.hear_layer(layer, h, angles)
-            keys, values = (
-                state.keys[layer, : state.batch, :, ring],
-                state.values[layer, : state.batch, :, ring],
-            )
+            keys, values = all_keys[layer, :, :, ring], all_values[layer, :, :, ring]
             keys[:, :, slots], values[:, :, slots] = k, v
             if q is not None:
                 h = self.heard.at(layer).finish(h, attend_few(q, keys, values, mask))
@@ -231,36 +226,20 @@ class Duet(DuetNetwork):
         age = (positions - state.heard).expand(state.rows, -1)
         told = self.tell(instrument, age, deaf) + self._recalled(state, n)
         mask = self._step_mask(positions, state).to(told.dtype)
-        sights = [
-            self._sights(keys, values, state) for keys, values in zip(state.keys, state.values, strict=True)
-        ]
         told = told.unflatten(0, (-1, state.batch))
-        return Ahead(n, told, mask, self.angles(positions), [c.sinks + slot for slot in place], sights)
-
-    def _sights(self, keys: Tensor, values: Tensor, state: DuetState) -> list[Sight]:
-        """Rows of one layer that see the same slots; deaf ones are not shown those of what was heard."""
-        every = keys.shape[2]
-        if state.rows == state.batch:
-            return [Sight(slice(None), keys, values, every)]
-        hearing, deaf = slice(state.batch), slice(state.batch, None)
-        own = self.config.sinks + len(state.played_at)
-        end = every if keys.dtype == torch.bfloat16 else own  # its kernel copies what is not in one piece
-        return [
-            Sight(hearing, keys[hearing], values[hearing], every),
-            Sight(deaf, keys[deaf, :, :end], values[deaf, :, :end], own),
-        ]
+        return Ahead(n, told, mask, self.angles(positions), [c.sinks + slot for slot in place])
 
     def _step(self, previous: Tensor, state: DuetState, ahead: Ahead) -> Tensor:
         """Runs the played tower over the columns ahead: previous [B, K, n] -> [R, n, D]."""
         y = (self.embed(previous) + ahead.told).flatten(0, 1)
         for layer, block in enumerate(self.played):
             q, k, v = block.attention_in(y, ahead.angles)
-            state.keys[layer, :, :, ahead.place], state.values[layer, :, :, ahead.place] = k, v
-            fetched = [
-                attend_few(q[sight.rows], sight.keys, sight.values, sight.shown(ahead.mask))
-                for sight in ahead.sights[layer]
-            ]
-            y = block.finish(y, torch.cat(fetched))
+            fetched = []
+            for rows, all_keys, all_values in state.caches:
+                keys, values = all_keys[layer], all_values[layer]
+                keys[:, :, ahead.place], values[:, :, ahead.place] = k[rows], v[rows]
+                fetched.append(attend_few(q[rows], keys, values, ahead.mask[:, : keys.shape[2]]))
+            y = block.finish(y, torch.cat(fetched) if len(fetched) > 1 else fetched[0])
         return y
 
     def _step_mask(self, positions: Tensor, state: DuetState) -> Tensor:

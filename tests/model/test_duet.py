@@ -162,9 +162,9 @@ def test_memory_that_was_never_written_is_never_read(model: Duet) -> None:
     clean, poisoned = Fixed(columns), Fixed(columns)
     play_through(model, x, 2, 2, 16, clean)
     state = model.init_state(torch.tensor([3, 8]), guided=False)
-    sinks = model.config.sinks
-    state.keys[..., sinks:, :] = 1e9
-    state.values[..., sinks:, :] = 1e9
+    for cache in state.caches:
+        cache.keys[..., model.config.sinks :, :] = 1e9
+        cache.values[..., model.config.sinks :, :] = 1e9
     play_through(model, x, 2, 2, 16, poisoned, state)
     torch.testing.assert_close(torch.stack(poisoned.logits), torch.stack(clean.logits))
 
