@@ -36,7 +36,7 @@ ARMS = (
     "input always as it is: augment.equaliser=0 augment.room=0 augment.noise=0 augment.drive=0 augment.bandwidth=0",
     "all levels alike: level_weights=[1,1,1,1]",
     "made for t_f = 0 alone: only_t_f=0 only_k=5",
-    "twice as deep: model.layers=4",
+    "narrower and deeper: model.width=96 model.hidden=192 model.layers=4",  # as much work
 )
 
 

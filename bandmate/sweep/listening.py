@@ -57,7 +57,7 @@ class ListeningConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Nats:
-    """Cross-entropies: own and other [specs, N, K levels], deaf [N, K levels]; song, track, first frame [N] of the windows."""
+    """Cross-entropies: own and other [specs, N, K levels], deaf [N, K levels]; song, track, first frame of windows [N]."""
 
     own: NDArray[np.float64]
     other: NDArray[np.float64]

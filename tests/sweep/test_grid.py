@@ -322,7 +322,7 @@ def test_specialists_are_trained_for_their_points(rendered: Path, bundle_path: P
     assert plane.run(sweep, points, Spread()) == rows
     weights = tmp_path / "models" / "k0.1_tf-0.2" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")  # as if it had been trained anew
-    with pytest.raises(ValueError, match="holds a row 'k0.1_tf-0.2' that another model played"):
+    with pytest.raises(ValueError, match=r"holds a row 'k0\.1_tf-0\.2' that another model played"):
         plane.run(sweep, points, Spread())
     weights.unlink()  # what a model that is gone played stays
     assert plane.run(sweep, points, Spread()) == rows

@@ -12,7 +12,7 @@ import soundfile
 from bandmate.cli import main
 from bandmate.evaluate.folders import named_folders
 from bandmate.spec import Latency
-from bandmate.sweep import grid, machine, paper_values, plane_figures
+from bandmate.sweep import grid, machine, paper_values, plane_figures, report
 from bandmate.sweep.page import spectrogram, write_page
 from bandmate.sweep.row_store import RowStore, read_rows
 from tests.evaluate.fakes import generated
@@ -107,6 +107,32 @@ def test_what_has_no_mean_or_a_bound_of_nothing_is_drawn_as_such() -> None:
     assert all(figure.startswith(PNG) for figure in figures.values())
 
 
+def test_the_tables_tell_each_point_in_its_place() -> None:
+    rows = made_up(tuple(reversed(grid.small())))
+    for row in rows[2:]:
+        k = row["k"]
+        row |= {"first_half": {"nc_both": interval(0.2 * k)}, "second_half": {"nc_both": interval(0.5)}}
+        row["nc_both"] = interval(row["t_f"] + k)
+        if row["kind"] == "system":
+            row["groups"] = {"drums": {"clips": 5, "nc_both": interval(10 * row["t_f"] + k)}}
+    rows[-1]["nc_both"] = dict.fromkeys(("mean", "low", "high"))
+    overview, other, by_k, by_group = report.tables(rows).split("\n\n")[1:]
+    names = [line.split(" | ")[0].strip("| ") for line in overview.splitlines()[2:]]
+    assert names == ["ground truth", "random pairing", *[""] * 8, "no input", *["another song's input"] * 2]
+    assert [line.split(" | ")[1:3] for line in overview.splitlines()[4:12]] == [
+        [t_f, k] for k in ("0.1", "1") for t_f in ("−1", "−0.4", "0", "1")
+    ]
+    assert "| 0.1 | 0.20 [0.10, 0.30] |" in overview  # coherence at t_f = −1 s
+    assert "| −1 | 1 | 0.20 [0.10, 0.30] | 0.50 [0.40, 0.60] |" in other
+    assert by_k.splitlines()[0] == "| NC by t_f (s) and k (s) | 0.1 | 1 |"
+    assert by_k.splitlines()[3] == "| −0.4 | −0.30 [−0.40, −0.20] | 0.60 [0.50, 0.70] |"
+    assert by_group.splitlines()[0] == "| NC by group (clips) and t_f (s), k = 0.1 s | −1 | −0.4 | 0 | 1 |"
+    assert by_group.splitlines()[2].startswith("| drums (5) | −9.90 [−10.00, −9.80] | −3.90 [")
+    assert "NC by" not in report.tables(
+        [row for row in rows if row.get("k") != 1 and not row.pop("groups", None)]
+    )
+
+
 def test_figures_as_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in made_up(grid.small())))
@@ -115,8 +141,9 @@ def test_figures_as_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     flags = ["--rows", rows, "--latency", times, "--out", tmp_path / "figures"]
     assert main(["sweep", "figures", *map(str, flags)]) == 0
     written = sorted((tmp_path / "figures").iterdir())
-    assert [path.name for path in written] == [*(f"figure{n}.png" for n in range(1, 8)), "plane.png"]
-    assert all(path.read_bytes().startswith(PNG) for path in written)
+    pictures = [*(f"figure{n}.png" for n in range(1, 8)), "plane.png"]
+    assert [path.name for path in written] == [*pictures, "tables.md"]
+    assert all((tmp_path / "figures" / name).read_bytes().startswith(PNG) for name in pictures)
     assert [Path(line) for line in capsys.readouterr().out.splitlines()] == sorted(written)
 
 
