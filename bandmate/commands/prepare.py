@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 TOLD = 20  # of what was left out, so many are printed; the file has all
 SUBMIXES = {"store": 6}  # else as the paper, 20
 DATA_SETS = ("slakh", "musdb", "moises", "cocochorales", "folder")
+STORED = ("store", *DATA_SETS)
+MEANT_FOR = {  # option -> what it means something for, where that is not all
+    "--data": ("midi", *STORED), "--as tracks": DATA_SETS, "--split": DATA_SETS, "--layout": ("folder",),
+    "--codec": STORED, "--hear": STORED, "--submixes": STORED, "--seconds": ("midi", *STORED),
+    "--renditions": ("midi",), "--songs": ("band",), "--workers": ("midi", *STORED), "--cluster": STORED,
+}  # fmt: skip
+OF_A_STORE = ("--codec", "--hear", "--submixes", "--seed")  # not of tracks
 
 
 @dataclass(frozen=True)
@@ -92,10 +99,27 @@ def check(args: Arguments) -> None:
     )
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {args.out} is a file: give a folder")
-    if args.what not in DATA_SETS and (args.as_ == "tracks" or args.split):
-        raise ValueError(f"--as tracks and --split are for {', '.join(DATA_SETS)}, not for {args.what}")
-    if args.as_ == "tracks" and (args.codec, args.hear, args.submixes) != (None, None, None):
-        raise ValueError("--codec, --hear and --submixes are for a store: leave them out with --as tracks")
+    refuse_idle(args)
+
+
+def refuse_idle(args: Arguments) -> None:
+    """ValueError for an option that would change nothing."""
+    asked = given(args)
+    for option in asked:
+        meant_for = MEANT_FOR.get(option)
+        if meant_for and args.what not in meant_for:
+            raise ValueError(f"{option} is for {', '.join(meant_for)}, not for {args.what}: leave it out")
+        if args.as_ == "tracks" and option in OF_A_STORE:
+            raise ValueError(f"{option} is for a store: leave it out with --as tracks")
+    if "--cluster" in asked and "--workers" in asked:
+        raise ValueError("--workers is for this machine, not for --cluster: leave one of them out")
+
+
+def given(args: Arguments) -> list[str]:
+    """The options that differ from their defaults."""
+    options = (each for each in fields(Arguments) if each.name not in ("what", "out"))
+    differing = [each.name for each in options if getattr(args, each.name) != each.default]
+    return ["--as tracks" if name == "as_" else f"--{name}" for name in differing]
 
 
 def with_address(argv: list[str]) -> list[str]:
@@ -120,15 +144,10 @@ def arrange(args: Arguments) -> int:
 
 
 def render(args: Arguments) -> int:
-    from bandmate.data import render as renderer
+    from bandmate.data.render import render_songs
 
-    flags = {
-        "--out": args.out, "--cache": args.out / "midi", "--train-renditions": args.renditions,
-        "--eval-renditions": min(2, args.renditions), "--seconds": args.seconds or 40.0, "--seed": args.seed,
-        "--workers": args.workers or os.cpu_count() or 1,
-    }  # fmt: skip
-    own = ["--midi", str(args.data)] if args.data else []
-    renderer.main([str(part) for pair in flags.items() for part in pair] + own)
+    seconds, workers = args.seconds or 40.0, args.workers or os.cpu_count() or 1
+    render_songs(args.out, args.data, args.renditions, seconds, args.seed, workers)
     return 0
 
 
@@ -150,6 +169,7 @@ def encode(args: Arguments) -> int:
     config = StoreConfig(
         codes=encoders.codec.codes, submixes=SUBMIXES.get(args.what, 20) if args.submixes is None else args.submixes,
         submix_codes=hear != "mel", features=hear != "codes", seed=args.seed, source=encoders.fingerprint,
+        seconds=args.seconds,
     )  # fmt: skip
     work = Work(args.out.absolute(), config, make)
     todo = work.unfinished(tracks)
@@ -168,7 +188,7 @@ def write_tracks(args: Arguments) -> int:
     from bandmate.data.track_folder import TrackFolder
 
     tracks, left_out, extent = found(args)
-    folder = TrackFolder(args.out.absolute())
+    folder = TrackFolder(args.out.absolute(), args.seconds)
     todo = folder.unfinished(tracks)
     check_space(args.out, expected_track_bytes(extent(len(todo))))
     folder.claim()
@@ -230,8 +250,6 @@ def list_tracks(args: Arguments, data: Path) -> "Listing":
 
     if args.what == "folder":
         return folder.read(data, folder.read_layout(args.layout or data / "layout.yaml"))
-    if args.layout is not None:
-        raise ValueError(f"--layout is for folder; the layout of {args.what} is known")
     readers: dict[str, Any] = {
         "slakh": slakh, "musdb": musdb, "moises": moises, "cocochorales": cocochorales
     }  # fmt: skip

@@ -21,7 +21,10 @@ SETTINGS, CODEBOOK, LEFT_OUT = "store.json", "codebook.safetensors", "left_out.j
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """What holds for a whole store. `source` names what made the codes and features, such as a hash."""
+    """What holds for a whole store. `source` names what made the codes and features, such as a hash.
+
+    `seconds` is how much of each track was taken, from its beginning; None: all of it.
+    """
 
     codes: int = 1024
     submixes: int = 6
@@ -30,6 +33,7 @@ class StoreConfig:
     seed: int = 0
     source: str = ""
     frame_rate: int = FRAME_RATE
+    seconds: float | None = None
 
     @property
     def bits(self) -> int:

@@ -110,7 +110,7 @@ def read_midi(path: str | Path, name: str | None = None) -> Song:
         file = mido.MidiFile(path, clip=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"no MIDI file at {path}") from None
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, mido.KeySignatureError) as error:
         raise ValueError(
             f"{path.name} is not a readable MIDI file ({error or type(error).__name__})"
         ) from None
@@ -121,7 +121,10 @@ def read_midi(path: str | Path, name: str | None = None) -> Song:
 
 def _assemble(name: str, file: "mido.MidiFile") -> Song:
     events = _events(file)
-    clock = _Clock([(t, m.tempo) for t, _, m in events if m.type == "set_tempo"], file.ticks_per_beat)
+    tempi = [(tick, message.tempo) for tick, _, message in events if message.type == "set_tempo"]
+    if not all(tempo for _, tempo in tempi):
+        raise ValueError(f"{name}: a beat of no length in the MIDI file (a tempo of 0)")
+    clock = _Clock(tempi, file.ticks_per_beat)
     parts = _parts(events, clock)
     if not parts:
         raise ValueError(f"{name}: the MIDI file holds no notes")

@@ -18,6 +18,7 @@ ASSETS = Path(__file__).parents[1] / "assets" / "midi"
 ARCHIVE = ASSETS / "midi-train.tar.xz"
 SPLIT_TABLE = ASSETS / "split.csv"
 OWN_SPLIT = "split.csv"  # in a folder of songs: a split table that is taken as it is
+COLUMNS = ("path", "slug", "cluster", "split")  # of a split table
 SPLITS = ("valid", "test", "train")
 SHINGLE = 10  # melodic intervals
 DISTINCT = 5  # intervals that a run must have to count: scales, pedal notes and power chords are everybody's
@@ -67,7 +68,8 @@ def midi_paths(folder: Path) -> list[str]:
 def build_split(folder: Path) -> tuple[list[Entry], dict[str, str]]:
     """Cluster and split all songs of a folder: (entries, {path: why it could not be read}).
 
-    A split.csv in the folder, as :func:`split_csv` writes it, is taken as it is.
+    A split.csv in the folder, as :func:`split_csv` writes it, is taken as it is. ValueError when two songs would
+    be rendered under one name.
     """
     if (folder / OWN_SPLIT).is_file():
         return read_split(folder / OWN_SPLIT), {}
@@ -78,9 +80,22 @@ def build_split(folder: Path) -> tuple[list[Entry], dict[str, str]]:
             songs[path] = read_midi(folder / path, slug_of(path))
         except ValueError as error:
             failed[path] = str(error)
+    refuse_equal_names(folder, {path: slug_of(path) for path in songs})
     clusters = cluster_songs(songs)
     splits = assign_splits(clusters)
     return [Entry(path, slug_of(path), clusters[path], splits[clusters[path]]) for path in songs], failed
+
+
+def refuse_equal_names(folder: Path, slugs: Mapping[str, str]) -> None:
+    """slugs: path -> name of its tracks. ValueError when two songs have one: the second would never be rendered."""
+    first: dict[str, str] = {}
+    pairs = [(first[slug], path) for path, slug in slugs.items() if first.setdefault(slug, path) != path]
+    if pairs:
+        one, other = pairs[0]
+        more = f" (and {len(pairs) - 1} more such songs)" if pairs[1:] else ""
+        raise ValueError(
+            f"two songs under {folder} would both be named {slugs[one]!r}: {one} and {other}{more}; rename one"
+        )
 
 
 def title_of(path: str) -> str:
@@ -174,12 +189,34 @@ def split_csv(entries: Iterable[Entry]) -> str:
     """The split table as CSV text."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("path", "slug", "cluster", "split"))
+    writer.writerow(COLUMNS)
     writer.writerows((e.path, e.slug, e.cluster, e.split) for e in sorted(entries, key=lambda e: e.path))
     return out.getvalue()
 
 
 def read_split(path: Path = SPLIT_TABLE) -> list[Entry]:
-    """Entries of a split table written by `split_csv`."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [Entry(row["path"], row["slug"], row["cluster"], row["split"]) for row in csv.DictReader(file)]
+    """Entries of a split table written by `split_csv`. ValueError for a file that is none."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # as spreadsheets write it, too
+            rows = csv.DictReader(file)
+            entries = [_entry(row, f"{path}, line {rows.line_num}") for row in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no table of songs ({error}); mend it or name it otherwise") from None
+    if not entries:
+        raise ValueError(f"{path} lists no songs; delete it, and the songs are split anew")
+    refuse_equal_names(path.parent, {entry.path: entry.slug for entry in entries})
+    return entries
+
+
+def _entry(row: Mapping[str, str | None], where: str) -> Entry:
+    """One row of a split table; ValueError that says `where` for one that no song can be rendered by."""
+    song, slug, cluster, split = (row.get(column) for column in COLUMNS)
+    if not (song and slug and cluster and split):
+        raise ValueError(
+            f"{where}: a table of songs has {', '.join(COLUMNS)}; mend it or name the file otherwise"
+        )
+    if split not in SPLITS:
+        raise ValueError(f"{where}: there is no split {split!r}; give {', '.join(SPLITS)}")
+    if Path(slug).name != slug:
+        raise ValueError(f"{where}: {slug!r} cannot name files; give a slug without folders")
+    return Entry(song, slug, cluster, split)

@@ -9,18 +9,21 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from bandmate.data.layout import StoreConfig
 from bandmate.data.prepare import Encode, Listen, Report, is_finished, prepare_track
 from bandmate.data.stems import LazyTrack
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,25 @@ def on_this_machine(work: Job, tracks: Sequence[LazyTrack], workers: int, report
 
     On an error, such as a full disk, tracks in hand are finished and the others left for the next time.
     """
+    with closing(shared_out(work.run, tracks, workers)) as outcomes:
+        return _collect(((track.id, reason) for track, reason in outcomes), report)
+
+
+def shared_out(
+    run: Callable[[Item], Outcome], items: Sequence[Item], workers: int
+) -> Generator[tuple[Item, Outcome], None, None]:
+    """Each item with what `run` returned of it, as they end: in that many processes, or in this one for 1.
+
+    `run` and the items are pickled. OSError when a process is killed. Closed early, it waits for the items in hand.
+    """
     if workers <= 1:
-        outcomes = ((track.id, work.run(track)) for track in tracks)
-        return _collect(outcomes, report)
-    with _pool(work, min(workers, len(tracks) or 1)) as pool:
-        waiting = {pool.submit(_run, track): track.id for track in tracks}
+        yield from ((item, run(item)) for item in items)
+        return
+    with _pool(run, min(workers, len(items) or 1)) as pool:
+        waiting = {pool.submit(_run, item): item for item in items}
         try:
-            return _collect(((waiting[job], job.result()) for job in as_completed(waiting)), report)
+            for job in as_completed(waiting):
+                yield waiting[job], job.result()
         except BrokenProcessPool:
             raise OSError(
                 "a process was killed, perhaps for want of memory: run the command again with fewer --workers, "
@@ -89,21 +104,21 @@ def _collect(outcomes: Iterator[tuple[str, str | None]], report: Report) -> dict
 
 
 @contextmanager
-def _pool(work: Job, workers: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(run: Callable[[Any], Any], workers: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _begin, (work,))
+    pool = ProcessPoolExecutor(workers, context, _begin, (run,))
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_work: Job | None = None  # of this worker process
+_job: Callable[[Any], Any] | None = None  # of this worker process
 
 
-def _begin(work: Job) -> None:
-    global _work
-    _work = work
+def _begin(run: Callable[[Any], Any]) -> None:
+    global _job
+    _job = run
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
     stay_with_parent()
 
@@ -120,9 +135,9 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _run(track: LazyTrack) -> str | None:
-    assert _work is not None
-    return _work.run(track)
+def _run(item: Any) -> Any:
+    assert _job is not None
+    return _job(item)
 
 
 def on_cluster(work: Job, tracks: Sequence[LazyTrack], address: str, report: Report) -> dict[str, str]:

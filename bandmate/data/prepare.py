@@ -117,6 +117,7 @@ def _refuse_another(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -
             f"{path} is a store of another format ({there.get('format')}; this version writes {FORMAT}): "
             "choose a new folder"
         )
+    there = {"seconds": wanted["seconds"]} | there  # earlier versions did not write it: unknown
     if there.get("source") != wanted["source"]:
         raise ValueError(
             f"{path} was prepared with another codec ({there.get('source') or 'unnamed'}, this one is "

@@ -1,28 +1,32 @@
-"""Render MIDI songs to tracks on disk: `python -m bandmate.data.render --out FOLDER --cache FOLDER`.
+"""Render MIDI songs to tracks on disk: what `bandmate prepare midi` does.
 
 Layout: <out>/<split>/<song>__rNN.npy (int16 [stems, S], mono 32 kHz) and .json (everything else);
-<out>/failed.json says which songs could not be rendered and why.
+<out>/failed.json says which songs of which source could not be rendered and why.
 """
 
-import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bandmate.data import pack
 from bandmate.data.files import replacing
 from bandmate.data.midi import Song, load_mido, read_midi
+from bandmate.data.parallel import shared_out
 from bandmate.data.rendition import RenditionConfig, draw_rendition, render
 from bandmate.data.soundfonts import find_soundfonts, load_tinysoundfont
 from bandmate.data.stems import LazyTrack, Stem, Track
 from bandmate.instruments import lookup
+
+FAILED = "failed.json"
+PACK = "the bundled pack"  # its name in failed.json, where own songs have their folder's
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class Job:
     @property
     def stem(self) -> Path:
         return self.out / self.entry.split / f"{self.entry.slug}__r{self.index:02d}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the track's JSON tells of how it was asked for: a run that goes on must ask for the same."""
+        return {"seconds": self.config.seconds, "seed": self.seed}
 
 
 def make_jobs(
@@ -65,16 +74,17 @@ def _song(path: Path, name: str) -> Song:
     return read_midi(path, name)
 
 
-def run_job(job: Job) -> tuple[Job, str | None]:
-    """Render and write one track; (job, None), or (job, reason) when the song cannot be rendered."""
+def run_job(job: Job) -> str | None:
+    """Render and write one track; why the song cannot be rendered, or None."""
     try:
         song = _song(job.folder / job.entry.path, job.entry.slug)
         rendition = draw_rendition(song, job.index, job.seed, job.soundfonts, job.config)
         track = render(song, rendition, job.soundfonts, job.config)
     except ValueError as error:
-        return job, str(error)
-    save_track(replace(track, cluster=job.entry.cluster, split=job.entry.split), job.stem)
-    return job, None
+        return str(error)
+    meta = track.meta | {"settings": job.settings}
+    save_track(replace(track, cluster=job.entry.cluster, split=job.entry.split, meta=meta), job.stem)
+    return None
 
 
 def save_track(track: Track, stem: Path) -> None:
@@ -93,13 +103,11 @@ def save_track(track: Track, stem: Path) -> None:
 
 def load_track(json_path: Path) -> Track:
     """Read a rendered track back (float32 stems)."""
+    record = _record(json_path)
     try:
-        record = json.loads(json_path.read_text(encoding="utf-8"))
         samples = np.load(json_path.with_suffix(".npy"))
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"{json_path} is not a complete rendered track ({error}); delete it and render again"
-        ) from None
+        raise _incomplete(json_path, error) from None
     names = record.get("names") or [sound["soundfont"] for sound in record["rendition"]["sounds"]]
     stems = tuple(
         Stem(row.astype(np.float32) / 32767, lookup(kind), name)
@@ -108,6 +116,18 @@ def load_track(json_path: Path) -> Track:
     return Track(
         record["id"], record["song"], record["cluster"], record["split"], stems, record["sample_rate"], record
     )
+
+
+def _record(json_path: Path) -> dict[str, Any]:
+    """The JSON of a track. ValueError when it cannot be read."""
+    try:
+        return dict(json.loads(json_path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _incomplete(json_path, error) from None
+
+
+def _incomplete(json_path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{json_path} is not a complete rendered track ({error}); delete it and render again")
 
 
 def rendered_tracks(out: Path) -> list[Path]:
@@ -133,66 +153,97 @@ def extent_of(out: Path) -> tuple[float, float]:
     return seconds, float(np.mean([len(record["classes"]) for record in records]))
 
 
-def run_jobs(jobs: list[Job], workers: int = 1) -> Iterator[tuple[Job, str | None]]:
-    """Run what is not yet there; yields as jobs end (their order may differ with several workers)."""
-    todo = [job for job in jobs if not job.stem.with_name(job.stem.name + ".json").exists()]
-    if workers <= 1:
-        yield from map(run_job, todo)
-        return
-    with get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(run_job, todo)
+def unfinished(jobs: Iterable[Job]) -> list[Job]:
+    """Those whose tracks are not there yet. ValueError when one is there that was rendered with other settings."""
+    todo = []
+    for job in jobs:
+        path = job.stem.with_name(job.stem.name + ".json")
+        if path.exists():
+            refuse_other_settings(path, job.settings)
+        else:
+            todo.append(job)
+    return todo
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m bandmate.data.render", description=(__doc__ or "").split(":")[0]
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the rendered tracks")
-    parser.add_argument(
-        "--cache", type=Path, required=True, help="folder in which the bundled pack is unpacked"
-    )
-    parser.add_argument(
-        "--midi", type=Path, help="a folder of your own MIDI files (default: the bundled pack)"
-    )
-    parser.add_argument("--train-renditions", type=int, default=6)
-    parser.add_argument("--eval-renditions", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=40.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1)
-    return parser.parse_args(argv)
+def refuse_other_settings(json_path: Path, wanted: Mapping[str, Any]) -> None:
+    """ValueError when a track was made with other settings; what its JSON does not tell is unknown, and passes."""
+    record = _record(json_path)
+    there = {"seed": record["rendition"]["seed"]} if "seed" in record.get("rendition", {}) else {}
+    there |= record.get("settings", {})
+    for name in sorted(there.keys() & wanted.keys()):
+        if there[name] != wanted[name]:
+            raise ValueError(
+                f"{json_path} was made with another --{name} ({_told(there[name])}, not {_told(wanted[name])}): "
+                "choose a new --out or delete what is there"
+            )
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = _arguments(argv)
+def _told(value: float | None) -> str:
+    return "none" if value is None else f"{value:.15g}"
+
+
+def run_jobs(jobs: Sequence[Job], workers: int = 1) -> Generator[tuple[Job, str | None], None, None]:
+    """Each job with why its song could not be rendered, or None, as they end: in what order depends on the workers."""
+    return shared_out(run_job, jobs, workers)
+
+
+def render_songs(
+    out: Path,
+    songs: Path | None = None,
+    renditions: int = 8,
+    seconds: float = 40.0,
+    seed: int = 0,
+    workers: int = 1,
+) -> dict[str, str]:
+    """Render a folder of MIDI files, or the bundled pack, into `out`: what is not there yet.
+
+    Songs for training get so many `renditions`, the others two at most; `seconds` is the length of an excerpt.
+    Returns {song: why it could not be rendered}, which is in failed.json, too.
+    """
     load_mido()  # what is not installed is told once, and not of every song
     load_tinysoundfont()
     soundfonts = find_soundfonts()
-    failed: dict[str, str] = {}
-    if args.midi:
-        folder = args.midi
-        entries, failed = pack.build_split(folder)
-    else:
-        folder, entries = pack.unpack(pack.ARCHIVE, args.cache), pack.read_split()
-    counts = {"train": args.train_renditions, "valid": args.eval_renditions, "test": args.eval_renditions}
-    config = RenditionConfig(seconds=args.seconds)
-    jobs = make_jobs(folder, args.out, entries, soundfonts, counts, args.seed, config)
-    print(
-        f"{len(jobs)} renditions of {len(entries)} songs with {', '.join(f.name for f in soundfonts)}",
-        flush=True,
-    )
-    began = time.monotonic()
-    for done, (job, reason) in enumerate(run_jobs(jobs, args.workers), 1):
-        if reason:
-            failed[f"{job.entry.path}#{job.index}"] = reason
-        if done % 20 == 0 or done == len(jobs):
-            took = time.monotonic() - began
-            print(f"{done} rendered in {took:.0f} s, {len(failed)} failed ({job.stem.name})", flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    with replacing(args.out / "failed.json") as path:
-        path.write_text(json.dumps(failed, indent=1, sort_keys=True), encoding="utf-8")
+    folder, entries, failed = _opened(songs, out / "midi")
+    counts = {split: renditions if split == "train" else min(2, renditions) for split in pack.SPLITS}
+    jobs = make_jobs(folder, out, entries, soundfonts, counts, seed, RenditionConfig(seconds=seconds))
+    todo = unfinished(jobs)
+    fonts = ", ".join(file.name for file in soundfonts)
+    print(f"{len(jobs)} renditions of {len(entries)} songs with {fonts}, {len(todo)} to do", flush=True)
+    failed |= _run_all(todo, workers, len(failed))
+    write_failed(out, str(songs.absolute()) if songs else PACK, failed)
     for song, reason in sorted(failed.items()):
         print(f"failed: {song}: {reason}", file=sys.stderr)
+    return failed
 
 
-if __name__ == "__main__":
-    main()
+def _opened(songs: Path | None, cache: Path) -> tuple[Path, list[pack.Entry], dict[str, str]]:
+    """Folder and entries of own songs or of the bundled pack, and {song: why it could not be read}."""
+    if songs is None:
+        return pack.unpack(pack.ARCHIVE, cache), pack.read_split(), {}
+    return songs, *pack.build_split(songs)
+
+
+def _run_all(jobs: Sequence[Job], workers: int, failures: int) -> dict[str, str]:
+    """Run the jobs and tell how far they are; {song#rendition: why it failed}. `failures` were there before."""
+    failed: dict[str, str] = {}
+    began = time.monotonic()
+    with closing(run_jobs(jobs, workers)) as outcomes:
+        for done, (job, reason) in enumerate(outcomes, 1):
+            if reason:
+                failed[f"{job.entry.path}#{job.index}"] = reason
+            if done % 20 == 0 or done == len(jobs):
+                took, lost = time.monotonic() - began, failures + len(failed)
+                print(f"{done} rendered in {took:.0f} s, {lost} failed ({job.stem.name})", flush=True)
+    return failed
+
+
+def write_failed(out: Path, source: str, failed: dict[str, str]) -> None:
+    """Set down in failed.json what failed of one source, beside what it says of the others: {source: {song: why}}."""
+    file = out / FAILED
+    told: dict[str, Any] = {}
+    with suppress(OSError, ValueError, TypeError):  # not there, or no longer ours
+        told = dict(json.loads(file.read_text(encoding="utf-8")))
+    told = {name: reasons for name, reasons in (told | {source: failed}).items() if reasons}
+    out.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as path:
+        path.write_text(json.dumps(told, indent=1, sort_keys=True), encoding="utf-8")

@@ -9,9 +9,11 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -25,6 +27,8 @@ AUDIO = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".mp3")
 VALID, TEST = 8, 12  # percent of the songs of a data set without a split of its own
 SAMPLED = 200  # tracks whose headers are read to estimate the length of all
 PCM_BYTES = {"PCM_16": 2, "PCM_24": 3}
+BLOCK = 1 << 16  # samples that are read at a time
+UNKNOWN = 2**63 - 1  # what libsndfile takes the length of a FLAC file from a pipe for
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,12 @@ class TrackFiles:
 
     @property
     def seconds(self) -> float:
-        """Length as the first readable header tells it; 0 when there is none."""
+        """Length as the first header that knows it tells it; 0 when there is none."""
         for stem in self.stems:
-            try:
-                return float(soundfile.info(stem.files[0]).duration)
-            except (soundfile.LibsndfileError, OSError):
-                continue
+            with suppress(soundfile.LibsndfileError, OSError):
+                about = soundfile.info(stem.files[0])
+                if about.frames < UNKNOWN:
+                    return float(about.duration)
         return 0.0
 
     def lazy(self) -> LazyTrack:
@@ -91,9 +95,10 @@ class Listing:
     notes: tuple[str, ...] = ()
 
     def mean_seconds(self) -> float:
-        """Mean length of a track, from the headers of up to SAMPLED tracks, evenly spread."""
+        """Mean length of a track, from the headers of up to SAMPLED tracks, evenly spread; 0 when none knows it."""
         step = max(1, -(-len(self.tracks) // SAMPLED))
-        return float(np.mean([track.seconds for track in self.tracks[::step]] or [0.0]))
+        known = [seconds for track in self.tracks[::step] if (seconds := track.seconds)]
+        return float(np.mean(known or [0.0]))
 
     def mean_stems(self) -> float:
         return float(np.mean([len(track.stems) for track in self.tracks] or [0]))
@@ -108,13 +113,13 @@ def read_stem(path: Path) -> NDArray[np.float32]:
     if not path.is_file():
         raise ValueError(f"{path} is missing")
     try:
-        with soundfile.SoundFile(path) as file:
+        with _Forward(path) as file:
             rate, frames, subtype = file.samplerate, file.frames, file.subtype
             whole = file.format == "FLAC" and subtype in PCM_BYTES
-            samples = file.read(dtype="int32" if whole else "float32", always_2d=True)
+            samples = _all_samples(file, "int32" if whole else "float32")
     except (soundfile.LibsndfileError, OSError, MemoryError) as error:
         raise ValueError(f"{path} is damaged ({_plainly(error)})") from None
-    if not len(samples) or len(samples) < frames or _is_cut_wav(path):
+    if not len(samples) or len(samples) < frames < UNKNOWN or _is_cut_wav(path):
         raise ValueError(f"{path} is cut short: {len(samples)} samples are left")
     if whole and not _matches_md5(path, samples, PCM_BYTES[subtype]):
         raise ValueError(f"{path} is damaged: its samples do not match its checksum")
@@ -123,6 +128,21 @@ def read_stem(path: Path) -> NDArray[np.float32]:
         raise ValueError(f"{path} holds samples that are no numbers")
     resampler = StreamResampler(rate, RATE)
     return np.concatenate([resampler.push(mono), resampler.flush()])
+
+
+class _Forward(soundfile.SoundFile):
+    """Reads from front to end only: SoundFile seeks after each read, which fails where the length is unknown."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _all_samples(file: soundfile.SoundFile, dtype: str) -> NDArray[Any]:
+    """What is left of a file [S, C], however long it says it is."""
+    blocks = [file.read(BLOCK, dtype=dtype, always_2d=True)]
+    while len(blocks[-1]):
+        blocks.append(file.read(BLOCK, dtype=dtype, always_2d=True))
+    return np.concatenate(blocks)
 
 
 def _plainly(error: Exception) -> str:

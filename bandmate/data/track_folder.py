@@ -16,7 +16,7 @@ import numpy as np
 from bandmate.data.layout import SETTINGS
 from bandmate.data.pack import SPLITS
 from bandmate.data.prepare import list_left_out, sweep_up
-from bandmate.data.render import save_track
+from bandmate.data.render import refuse_other_settings, save_track
 from bandmate.data.stems import LazyTrack, Track
 from bandmate.data.windows import draw_submix
 from bandmate.instruments import INSTRUMENTS
@@ -26,9 +26,13 @@ RENDITION = "__r00"  # ends the name of a song's first rendition; of a recorded 
 
 @dataclass(frozen=True)
 class TrackFolder:
-    """A folder of tracks being written: one job for each track, complete or absent."""
+    """A folder of tracks being written: one job for each track, complete or absent.
+
+    `seconds` is how much the tracks were shortened to, None for whole ones: it is told in their JSON.
+    """
 
     path: Path
+    seconds: float | None = None
 
     def claim(self) -> None:
         """Make the folder; sweep up what a kill left behind. ValueError when it is a prepared store."""
@@ -39,8 +43,14 @@ class TrackFolder:
             sweep_up(folder)
 
     def unfinished(self, tracks: Sequence[LazyTrack]) -> list[LazyTrack]:
-        """Those that are not there whole, in any split."""
-        return [track for track in tracks if not any(map(is_whole, self.places(track.id)))]
+        """Those that are not there whole, in any split. ValueError for one that is there with other `seconds`."""
+        return [track for track in tracks if not self._holds(track.id)]
+
+    def _holds(self, name: str) -> bool:
+        there = [place for place in self.places(name) if is_whole(place)]
+        for place in there:
+            refuse_other_settings(place, {"seconds": self.seconds})
+        return bool(there)
 
     def places(self, name: str) -> list[Path]:
         """Where the JSON of a track may be: its split is known when it is read."""
@@ -56,6 +66,7 @@ class TrackFolder:
         except ValueError as error:
             return "; ".join([str(error), *left_out])
         made = as_rendition(loaded)
+        made = replace(made, meta=made.meta | {"settings": {"seconds": self.seconds}})
         save_track(made, self.path / made.split / made.id)
         return None
 

@@ -5,6 +5,7 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,3 +56,15 @@ def tracks(root: Path, count: int = 6) -> list[LazyTrack]:
         for number in range(1, count + 1):
             slakh_track(root / "train" / f"Track{number:05d}", seconds=0.2 + 0.1 * number)
     return [track.lazy() for track in read(root).tracks]
+
+
+def die(job: Any) -> None:
+    """In place of rendering: the process is killed, as the system does for want of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def linger(job: Any) -> None:
+    """In place of rendering: takes a while, and leaves a file to tell that this process began."""
+    job.out.mkdir(exist_ok=True)
+    (job.out / f"begun-{os.getpid()}").touch()
+    time.sleep(0.2)

@@ -70,3 +70,17 @@ def test_no_notes_or_no_file(tmp_path: Path) -> None:
         read_midi(write(tmp_path / "a.mid", [tempo(100)]))
     with pytest.raises(FileNotFoundError, match="missing"):
         read_midi(tmp_path / "missing.mid")
+
+
+def test_a_key_signature_that_is_none_is_told(tmp_path: Path) -> None:
+    key = mido.MetaMessage("key_signature", key="C")
+    file = write(tmp_path / "a.mid", [key, *note(60, TICKS)])
+    file.write_bytes(file.read_bytes().replace(b"\xff\x59\x02\x00\x00", b"\xff\x59\x02\x6d\x26"))
+    with pytest.raises(ValueError, match=r"a\.mid is not a readable MIDI file .*109 sharps"):
+        read_midi(file)
+
+
+def test_a_tempo_of_nought_is_told(tmp_path: Path) -> None:
+    still = mido.MetaMessage("set_tempo", tempo=0)
+    with pytest.raises(ValueError, match="a beat of no length"):
+        read_midi(write(tmp_path / "a.mid", [still, *note(60, TICKS)]))

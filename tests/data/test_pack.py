@@ -3,11 +3,12 @@ import tarfile
 from collections import defaultdict
 from pathlib import Path
 
+import mido
 import pytest
 
 from bandmate.data import pack
 from bandmate.data.midi import read_midi
-from tests.data.midi_files import band
+from tests.data.midi_files import TICKS, band, note, write
 
 REMIX = "freedoom/d_map21.mid"  # as the credits of the pack say: a remix of
 ORIGINAL = "freedoom-history/dave3d08_d8ab56a.mid"
@@ -89,3 +90,48 @@ def test_clusters_do_not_depend_on_the_order_of_the_files(tmp_path: Path) -> Non
 def test_no_archive() -> None:
     with pytest.raises(FileNotFoundError, match="no MIDI archive"):
         pack.unpack(Path("nowhere.tar.xz"), Path("cache"))
+
+
+def test_odd_files_cost_themselves_only(tmp_path: Path) -> None:
+    band(tmp_path / "good.mid", bars=4)
+    write(tmp_path / "still.mid", [mido.MetaMessage("set_tempo", tempo=0), *note(60, TICKS)])
+    odd = write(tmp_path / "odd.mid", [mido.MetaMessage("key_signature", key="C"), *note(60, TICKS)])
+    odd.write_bytes(odd.read_bytes().replace(b"\xff\x59\x02\x00\x00", b"\xff\x59\x02\x6d\x26"))
+    entries, failed = pack.build_split(tmp_path)
+    assert [entry.path for entry in entries] == ["good.mid"]
+    assert sorted(failed) == ["odd.mid", "still.mid"]
+
+
+@pytest.mark.parametrize(("one", "other"), [("song.mid", "song.midi"), ("a b.mid", "a-b.mid")])
+def test_two_songs_of_one_name_are_refused(one: str, other: str, tmp_path: Path) -> None:
+    for index, name in enumerate((one, other)):
+        band(tmp_path / name, bars=4, shift=2 * index)
+    with pytest.raises(
+        ValueError, match=f"both be named '{one[:-4].replace(' ', '-')}': {one} and {other}; "
+    ):
+        pack.build_split(tmp_path)
+
+
+def test_a_table_of_songs_is_taken_as_it_is(tmp_path: Path) -> None:
+    table = "\ufeffpath,slug,cluster,split\nx.mid,my x,x,valid\n"
+    (tmp_path / "split.csv").write_text(table, encoding="utf-8")
+    assert pack.build_split(tmp_path) == ([pack.Entry("x.mid", "my x", "x", "valid")], {})
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("date,amount\nMonday,3\n", "line 2: a table of songs has path, slug, cluster, split"),
+        ("path,slug,cluster,split\na.mid,a\n", "line 2: a table of songs has"),
+        ("path,slug,cluster,split\na.mid,a,a,train\nb.mid,b,b,validation\n", "line 3: .*'validation'"),
+        ("path,slug,cluster,split\na.mid,../a,a,train\n", "cannot name files"),
+        ("path,slug,cluster,split\na.mid,a,a,train\nb.mid,a,b,train\n", "both be named 'a': a.mid and b.mid"),
+        ("path,slug,cluster,split\n", "lists no songs"),
+        ("\xff\xfe", "no table of songs"),
+    ],
+)
+def test_a_table_of_something_else_is_refused(table: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_text(table, encoding="latin-1")
+    with pytest.raises(ValueError, match=says) as caught:
+        pack.build_split(tmp_path)
+    assert "\n" not in str(caught.value)

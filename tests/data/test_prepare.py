@@ -137,6 +137,41 @@ def test_a_store_of_another_codec_or_format_is_refused(
     refused(capsys, prepare("slakh", tmp_path / "data", bundle, out), "store.json is damaged")
 
 
+def test_a_store_of_another_length_is_refused(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a store that an earlier version made nothing is known: it goes on."""
+    data, out = trees.slakh_track(tmp_path / "data" / "Track00001").parent, tmp_path / "out"
+    assert prepare("slakh", data, bundle, out, "--seconds", "0.5") == 0
+    refused(capsys, prepare("slakh", data, bundle, out), str(out), "another seconds")
+    refused(capsys, prepare("slakh", data, bundle, out, "--seconds", "0.4"), "another seconds")
+    settings = json.loads((out / "store.json").read_text())
+    assert settings.pop("seconds") == 0.5
+    (out / "store.json").write_text(json.dumps(settings))
+    assert TokenStore(out).config.seconds is None
+    assert prepare("slakh", data, bundle, out, "--seconds", "0.5") == 0
+
+
+@pytest.mark.parametrize(
+    ("what", "idle"),
+    [
+        ("band", "--workers 2"), ("band", "--seconds 20"), ("band", "--data x"), ("midi", "--cluster"),
+        ("midi", "--codec x"), ("midi", "--hear mel"), ("midi", "--submixes 3"), ("midi", "--layout x"),
+        ("midi", "--songs 3"), ("store", "--renditions 3"), ("store", "--songs 3"), ("store", "--layout x"),
+        ("slakh", "--renditions 3"), ("folder", "--songs 3"), ("slakh", "--as tracks --seed 1"),
+        ("slakh", "--cluster --workers 2"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_change_nothing_is_refused(
+    what: str, idle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", what, "--out", str(tmp_path / "out"), *idle.split()]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert idle.rpartition("--")[2].split()[0] in line
+    assert "leave" in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_store_without_a_codebook_gets_one(bundle: Path, tmp_path: Path) -> None:
     trees.slakh_track(tmp_path / "data" / "Track00001")
     assert prepare("slakh", tmp_path / "data", bundle, tmp_path / "out") == 0

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from bandmate.data.stem_files import StemFiles, TrackFiles, numbered, read_stem, slug, split_of
-from tests.data.trees import cut, damage, sound, write
+from bandmate.data.stem_files import Listing, StemFiles, TrackFiles, numbered, read_stem, slug, split_of
+from tests.data.trees import cut, damage, forget_length, sound, write
 
 
 def test_any_rate_and_channels_become_mono_at_32_khz(tmp_path: Path) -> None:
@@ -93,3 +93,13 @@ def test_a_split_by_name_keeps_its_shares() -> None:
     assert splits == [split_of(f"artist {number}") for number in range(2000)]
     assert 0.77 < splits.count("train") / 2000 < 0.83
     assert 0.06 < splits.count("valid") / 2000 < 0.10
+
+
+def test_a_flac_from_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    told = write(tmp_path / "told.flac", seconds=3, channels=2)
+    piped = forget_length(write(tmp_path / "piped.flac", seconds=3, channels=2))
+    assert soundfile.info(piped).frames > 1e18
+    np.testing.assert_array_equal(read_stem(piped), read_stem(told))
+    assert track((piped,)).seconds == 0
+    assert track((piped,), (told,)).seconds == 3
+    assert Listing((track((piped,)), track((told,)))).mean_seconds() == 3

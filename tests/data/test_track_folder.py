@@ -193,6 +193,25 @@ def test_other_splits_are_left_alone(data: Path, tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "none").exists()
 
 
+def test_another_length_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One folder holds tracks of one length; of tracks that earlier versions made nothing is known."""
+    data, out = trees.slakh_track(tmp_path / "data" / "Track00001").parent, tmp_path / "out"
+    assert prepare("slakh", data, out, "--seconds", "0.5") == 0
+    before = written(out)
+    for more in ((), ("--seconds", "0.4")):
+        capsys.readouterr()
+        refused(
+            capsys, prepare("slakh", data, out, *more), "Track00001__r00.json was made with another --seconds"
+        )
+    assert prepare("slakh", data, out, "--seconds", "0.5") == 0
+    assert written(out) == before
+    (file,) = rendered_tracks(out)
+    record = json.loads(file.read_text())
+    assert record.pop("settings") == {"seconds": 0.5}
+    file.write_text(json.dumps(record))
+    assert prepare("slakh", data, out) == 0
+
+
 def test_every_reader_reaches_the_folder(tmp_path: Path) -> None:
     trees.musdb(tmp_path / "musdb")
     bass, guitar = [("a", "bass guitar")], [("b", "acoustic guitar"), ("c", "acoustic guitar")]
@@ -241,8 +260,12 @@ def test_what_makes_no_sense_is_told_in_a_line(
     data, out = trees.slakh_track(tmp_path / "data" / "Track00001").parent, tmp_path / "out"
     refused(capsys, main(["prepare", "slakh", "--as", "tracks", "--out", str(out)]), "needs --data")
     refused(capsys, prepare("slakh", tmp_path / "none", out), "there is no folder")
-    refused(capsys, prepare("slakh", data, out, "--codec", "duet-small"), "leave them out with --as tracks")
-    refused(capsys, prepare("slakh", data, out, "--submixes", "3"), "leave them out with --as tracks")
+    refused(
+        capsys,
+        prepare("slakh", data, out, "--codec", "duet-small"),
+        "--codec is for a store: leave it out with --as tracks",
+    )
+    refused(capsys, prepare("slakh", data, out, "--submixes", "3"), "--submixes is for a store")
     refused(capsys, prepare("midi", data, out), "--as tracks", "not for midi")
     refused(capsys, main(["prepare", "store", "--out", str(out), "--split", "test"]), "not for store")
     refused(capsys, main(["prepare", "slakh", "--out", str(out), "--as", "trucks"]), "trucks")
