@@ -19,6 +19,7 @@ from bandmate.cli import MISUSE, USER_ERRORS, complain, sentence
 from bandmate.configs import preset
 from bandmate.data.tokens import TokenStore
 from bandmate.sweep import ablation
+from bandmate.sweep.generation import fingerprint
 from bandmate.sweep.row_store import check_folder, claim_folder
 from bandmate.sweep.tables import to_json
 from bandmate.train import presets, runs
@@ -111,6 +112,8 @@ def claim(args: Arguments) -> None:
         field: str(getattr(args, field)) for field in ("data", "init", "preset", "split", "windows", "set")
     }
     wanted["steps"] = str(args.steps)
+    if args.init is not None:
+        wanted["begins"] = fingerprint(runs.find_model(args.init))
     check_folder(args.out, wanted)
     check(args)
     claim_folder(args.out, wanted)

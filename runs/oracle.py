@@ -20,6 +20,7 @@ from bandmate.cli import MISUSE, USER_ERRORS, complain, sentence
 from bandmate.data.tokens import TokenStore
 from bandmate.model.duet_network import DuetConfig
 from bandmate.sweep import oracle
+from bandmate.sweep.generation import fingerprint
 from bandmate.sweep.row_store import check_folder, claim_folder
 from bandmate.sweep.tables import to_json
 from bandmate.train import runs
@@ -67,7 +68,8 @@ def check(args: Arguments) -> None:
 def claim(args: Arguments) -> None:
     """Rungs that are compared were made alike: ValueError for a folder that holds another ladder."""
     wanted = {
-        "data": str(args.data), "init": args.init, "split": args.split, "windows": args.windows,
+        "data": str(args.data), "init": args.init, "begins": fingerprint(runs.find_model(args.init)),
+        "split": args.split, "windows": args.windows,
         "config": runs.listed(dataclasses.asdict(config_of(args, oracle.CONTROL))),
     }  # fmt: skip
     check_folder(args.out, wanted)

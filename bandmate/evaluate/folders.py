@@ -27,7 +27,9 @@ Folders = dict[str, tuple[Path, ...]]  # system -> its folders, one per seed
 
 @dataclass(frozen=True)
 class Clip:
-    """One excerpt. Intervals are drawn over songs; drums have no chroma, hence the instrument's name."""
+    """One excerpt. Intervals are drawn over songs, of which near duplicates are one; drums have no chroma, hence the
+    instrument's name.
+    """
 
     id: str
     song: str
@@ -80,9 +82,7 @@ def from_generate(folders: Folders, unconditional: Sequence[str] = (), common: b
     for name, each in folders.items():
         check_seeds(name, {path: rows[path] for path in each})
     ids, notes = agreed({str(path): rows[path] for path in paths}, common)
-    clips = tuple(
-        Clip(each, str(rows[paths[0]][each]["song"]), str(rows[paths[0]][each]["instrument"])) for each in ids
-    )
+    clips = tuple(clip_of(rows[paths[0]][each], each) for each in ids)
     played = {path: role_files(path, "prediction", rows[path], ids) for path in paths}
     shared: dict[str, Files] = {}
     for role in (*NEEDED, "random"):
@@ -115,6 +115,11 @@ def from_generate(folders: Folders, unconditional: Sequence[str] = (), common: b
         for name, each in folders.items()
     )
     return Material(clips, shared, systems, tuple(notes))
+
+
+def clip_of(row: Mapping[str, Any], clip: str) -> Clip:
+    """As a row of bandmate generate tells of it; early rows know no cluster of near duplicates."""
+    return Clip(clip, str(row.get("cluster") or row["song"]), str(row["instrument"]))
 
 
 def from_plain(

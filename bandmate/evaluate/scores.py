@@ -148,23 +148,21 @@ def part_of(record: Record, start: float, end: float) -> Features:
 def agreed(mix: Features, played: Features, sounds: bool) -> tuple[float, float]:
     """Chroma cosine and onset F1 with the mix.
 
-    Where the mix has something to agree with, silence agrees with nothing: 0, not left out.
+    Where the mix has something to agree with, silence agrees with nothing: 0, not left out. What sounds without an
+    attack, as a pad does, has no onsets to be judged by.
     """
     told = agreement(mix, played)
-    chroma, onset_f1 = told.chroma, told.onset_f1
-    if not sounds and mix.sounding.any():
-        chroma = 0.0
-    if len(mix.onsets) and not len(played.onsets):
-        onset_f1 = 0.0
-    return chroma, onset_f1
+    if sounds:
+        return told.chroma, told.onset_f1
+    return 0.0 if mix.sounding.any() else told.chroma, 0.0 if len(mix.onsets) else told.onset_f1
 
 
 def level(truth: Record, played: Record, part: str) -> float:
     """RMS level of what was played minus that of the true stem, dB; NaN where one of them is silent."""
     parts = {"whole": slice(0, 2), "first half": slice(0, 1), "second half": slice(1, 2)}[part]
     a, b = (float(record["sound.power"][parts].mean()) for record in (played, truth))
-    silent = not played["sound.active"].any() or not truth["sound.active"].any() or min(a, b) <= 0
-    return float("nan") if silent else 10 * float(np.log10(a / b))
+    sounding = (frames(record["sound.active"], 50, *span(record, part)).any() for record in (played, truth))
+    return 10 * float(np.log10(a / b)) if all(sounding) and min(a, b) > 0 else float("nan")
 
 
 def halves(record: Record, count: int, length: float, step: float) -> tuple[NDArray, NDArray]:

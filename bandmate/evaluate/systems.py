@@ -17,6 +17,7 @@ from bandmate.evaluate.scores import PARTS, Played, chunk_scores, embeddings, fl
 from bandmate.evaluate.table import FAD_DRAWS, Row, table
 
 ANCHORS = {"target": "ground truth", CODEC: "ground truth, codec", "random": "random pairing"}
+ANCHOR_NAMES = (*ANCHORS.values(), "silence")
 UNTUNED = "Percussive"  # drums: no pitch class
 GROUPS = {
     "drums": ("Percussive",),
@@ -46,6 +47,15 @@ class Options:
     fad_draws: int = FAD_DRAWS
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Part of the clip -> anchors and systems with every clip's numbers; seconds of a clip; what is to be said of them."""
+
+    rows: dict[str, list[Row]]
+    seconds: float
+    notes: tuple[str, ...]
+
+
 def measure(
     material: Material, make_listener: MakeListener, options: Options, tell: Tell | None = None
 ) -> dict[str, Any]:
@@ -53,8 +63,32 @@ def measure(
 
     Raises ValueError for clips that cannot be compared; it names and counts them.
     """
+    listener = make_listener()
+    scored = listen(material, listener, make_listener, options, tell)
+    tables = all_tables(scored.rows, material.clips, options)
+    if tell:
+        tell(1.0)
+    return {
+        "networks": dict(
+            zip(("coherence", "beats", "embedding"), (each.about() for each in listener), strict=True)
+        ),
+        "clips": len(material.clips),
+        "songs": len({clip.song for clip in material.clips}),
+        "seconds_per_clip": scored.seconds,
+        "notes": list(scored.notes),
+        "tables": tables,
+    }
+
+
+def listen(
+    material: Material,
+    listener: Listener,
+    make_listener: MakeListener,
+    options: Options,
+    tell: Tell | None = None,
+) -> Scored:
+    """Hears every file once, and gives every clip its numbers. ``make_listener``: for the processes of several workers."""
     samples, notes = lengths(material, options.trim)
-    listener = make_listener()  # first, so that absent weights are told before anything is heard
     refuse_short(samples, listener)
     files = [*material.shared.values(), *(take for system in material.systems for take in system.takes)]
     share = partial(_scaled, tell) if tell else None
@@ -64,19 +98,8 @@ def measure(
     mixes = records(material.shared["input"], material, samples, heard)
     refuse_broken(material, mixes, played)
     rows = score(material.clips, mixes, played, listener)
-    tables = all_tables(rows, material.clips, options)
-    if tell:
-        tell(1.0)
-    return {
-        "networks": dict(
-            zip(("coherence", "beats", "embedding"), (each.about() for each in listener), strict=True)
-        ),
-        "clips": len(material.clips),
-        "songs": len({clip.song for clip in material.clips}),
-        "seconds_per_clip": round(float(np.mean(list(samples.values()))) / RATE, 3),
-        "notes": [*material.notes, *notes, *more, *remarks(material, mixes, played)],
-        "tables": tables,
-    }
+    seconds = round(float(np.mean(list(samples.values()))) / RATE, 3)
+    return Scored(rows, seconds, (*material.notes, *notes, *more, *remarks(material, mixes, played)))
 
 
 def _scaled(tell: Tell, share: float) -> None:
@@ -105,7 +128,8 @@ def rows_played(
             others = other_songs([clip.song for clip in material.clips], list(samples.values()))
             if others is None:
                 notes.append(
-                    "No random pairing, as not every clip has another song's target of its length: no NC, no NB."
+                    "No random pairing, as not every clip has another song's target of its length: no NC, no NB, and "
+                    "where nothing is played coherence is what the lowest true stems have."
                 )
             else:
                 rows.append(Played(name, "anchor", (tuple(take[each] for each in others),), {}))

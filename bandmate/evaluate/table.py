@@ -112,10 +112,10 @@ def table(
     songs: Sequence[str],
     chosen: NDArray[np.intp],
     infinity: bool = False,
-    fad_draws: int = FAD_DRAWS,
+    fad_draws: int | None = FAD_DRAWS,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """One dictionary per row over the ``chosen`` clips.
+    """One dictionary per row over the ``chosen`` clips. fad_draws: None for no Fréchet distance at all.
 
     The rows "ground truth" and, for NC and NB, "random pairing" must be among them, or nothing is normalised.
     """
@@ -139,7 +139,8 @@ def table(
             if metric in NORMALISED and truth and random:
                 zero, one = (over_seeds(side.values)[:, column] for side in (random, truth))
                 told[NORMALISED[metric]] = normalised(values[:, column], zero, one, songs, seed=seed)
-        told["fad"] = frechet(row, truth, songs, infinity, fad_draws, seed) if truth else None
+        if fad_draws is not None:
+            told["fad"] = frechet(row, truth, songs, infinity, fad_draws, seed) if truth else None
         result.append(told)
     return result
 

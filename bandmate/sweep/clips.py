@@ -35,7 +35,8 @@ class Place:
 class Clip:
     """A target stem and the mixture of others that it goes with; both begin at the same instant.
 
-    The mixture is longer than the target where the model hears ahead: mixture [S'], target [S].
+    The mixture is longer than the target where the model hears ahead: mixture [S'], target [S]. song: near duplicates
+    are one.
     """
 
     song: str
@@ -46,7 +47,7 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Excerpt:
-    """One sound by itself: a stem of class ``instrument``, or a whole mix where that is None. audio [S]."""
+    """One sound by itself, [S]: a stem of class ``instrument``, or a whole mix where that is None; ``song`` as a clip's."""
 
     song: str
     instrument: int | None
@@ -130,7 +131,7 @@ def cut_clip(track: Track, place: Place, post: int) -> Clip:
     """The audio at a place, the mixture going on for ``post`` frames."""
     piece = crop(track, place.start * HOP, (place.frames + post) * HOP)
     mixture, target = cut(piece, Window(place.target, place.members, 0, place.frames), HOP, 0, post)
-    return Clip(track.song, piece.instruments[place.target], mixture, target)
+    return Clip(track.cluster, piece.instruments[place.target], mixture, target)
 
 
 def solo_excerpts(
@@ -156,14 +157,14 @@ def solo_excerpts(
             yield track.id, []
             continue
         piece, sounding = found
-        excerpts = [Excerpt(track.song, None, piece.mix)]
+        excerpts = [Excerpt(track.cluster, None, piece.mix)]
         for _ in range(min(stems, len(sounding))):
             often = np.array([taken.get(piece.instruments[stem], 0.0) for stem in sounding])
             stem = int(rng.choice(sounding[often == often.min()]))
             sounding = sounding[sounding != stem]
             kind = piece.instruments[stem]
             taken[kind] = taken.get(kind, 0.0) + (1 / 3 if kind in favoured else 1)
-            excerpts.append(Excerpt(track.song, kind, piece.stems[stem].audio))
+            excerpts.append(Excerpt(track.cluster, kind, piece.stems[stem].audio))
         yield track.id, excerpts
 
 

@@ -33,16 +33,21 @@ class Source:
 
 
 def draw_sources(folder: Path, split: str, count: int, seed: int = 0) -> list[Source]:
-    """``count`` songs of a split and what is to be played in each, by a seed. ValueError when there are fewer."""
+    """``count`` songs of a split, no near duplicates, and what is to be played in each, by a seed.
+
+    ValueError when there are fewer.
+    """
     songs: dict[str, list[Entry]] = {}
     for path in split_paths(folder, split):
         songs.setdefault(path.stem.rpartition("__")[0], []).append(read_entry(path))
     rng, found = np.random.default_rng([0x656E, seed]), []
+    taken: set[str] = set()
     for song in np.array(sorted(songs))[rng.permutation(len(songs))]:
         entries = [entry for entry in songs[song] if len(entry.instruments) > 1]
         classes = [{entry.instruments[stem] for stem in playable(entry.instruments)} for entry in entries]
         common = sorted(set.intersection(*classes)) if classes else []
-        if common:
+        if common and entries[0].cluster not in taken:
+            taken.add(entries[0].cluster)
             kind = int(rng.choice(common))
             found.append(Source(str(song), kind, tuple(entry.path for entry in entries)))
         if len(found) == count:

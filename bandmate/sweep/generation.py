@@ -127,6 +127,7 @@ def clips_to_make(
 ) -> Iterator[Material]:
     """The clips that the folder lacks, in order, those that are ``known`` first."""
     if config.like is None:
+        refuse_other_songs(rendered, folder, config)
         for clip, track, place in material.todo(rendered, config.places, folder.rows, folder.is_done):
             yield material.make(clip, track, place, config.places, others)
         return
@@ -138,6 +139,16 @@ def clips_to_make(
     )
     for clip, track, place in itertools.takewhile(lambda each: each[0] in theirs, waiting):
         yield material.like(config.like, theirs[clip], track, place, config.places)
+
+
+def refuse_other_songs(rendered: Path, folder: ClipFolder, config: GenerationConfig) -> None:
+    """ValueError when the first clip that is there, if any, was not cut from these tracks."""
+    ready = next((clip for clip in sorted(folder.rows) if folder.is_done(clip)), None)
+    if ready is not None:
+        _, track, place = next(
+            material.todo(rendered, config.places, folder.rows, lambda clip: clip != ready)
+        )
+        material.like(folder.path, folder.rows[ready], track, place, config.places)
 
 
 def places_like(folder: Path) -> PlacesConfig:

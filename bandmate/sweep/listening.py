@@ -57,7 +57,9 @@ class ListeningConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Nats:
-    """Cross-entropies: own and other [specs, N, K levels], deaf [N, K levels]; song, track, first frame of windows [N]."""
+    """Cross-entropies: own and other [specs, N, K levels], deaf [N, K levels]; song (near duplicates are one), track, first
+    frame of windows [N].
+    """
 
     own: NDArray[np.float64]
     other: NDArray[np.float64]
@@ -95,7 +97,7 @@ def measure(
             progress(min(1.0, (start + config.batch) / len(examples)))
     own, other, deaf = (np.concatenate(group, axis=-2) for group in zip(*parts, strict=True))
     songs, tracks, starts = (
-        np.array([getattr(e, name) for e in examples]) for name in ("song", "track", "start")
+        np.array([getattr(e, name) for e in examples]) for name in ("cluster", "track", "start")
     )
     return Nats(own, other, deaf, songs, tracks, starts, skipped)
 

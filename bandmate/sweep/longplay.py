@@ -352,7 +352,7 @@ def markdown(report: dict[str, Any]) -> str:
     silences = ", ".join(number(each, 1) for each in report["longest_silence_seconds"])
     text = (
         f"{len(report['sessions'])} sessions of {report['minutes']:g} minutes, t_f = {report['t_f']:g} s, "
-        f"k = {report['k']:g} s. Each row: the {report['window_seconds']:g} s that end at that minute. "
+        f"k = {report['k']:g} s. Each row: the {report['window_seconds']:g} s that end at that minute, or all there was. "
         f"Coherence: {report['network']['name']}. 95 % intervals over songs. Longest silence: {silences} s."
     )
     return "\n\n".join([text, table(match), table(life)]) + "\n"

@@ -18,8 +18,8 @@ from bandmate.sweep.clips import HOP, Place, accompaniment_places, crop, cut_cli
 from bandmate.sweep.pairing import OtherSongs
 
 PLACE_KEYS = (
-    "clip", "song", "track", "split", "start", "frames", "n_in", "members", "instrument", "target", "stems", "draw",
-    "gain_db", "equal_lufs", "random",
+    "clip", "song", "cluster", "track", "split", "start", "frames", "n_in", "members", "instrument", "target", "stems",
+    "draw", "gain_db", "equal_lufs", "random",
 )  # fmt: skip
 PEAK = 0.99  # no sound of a clip is louder
 STEM_PEAK = 0.5  # nor a true stem than this: what is played may be 6 dB louder
@@ -110,6 +110,7 @@ def make(clip: str, track: Track, place: Place, config: PlacesConfig, others: Ot
     row = {
         "clip": clip,
         "song": track.song,
+        "cluster": track.cluster,
         "track": track.id,
         "split": track.split,
         "start": place.start,
@@ -142,7 +143,7 @@ def like(other: Path, row: Row, track: Track, place: Place, config: PlacesConfig
         raise ValueError(
             f"clip {row['clip']} of {other} is not what the rendered tracks hold there: they differ"
         )
-    kept = {name: row[name] for name in PLACE_KEYS}
+    kept = {name: row[name] for name in PLACE_KEYS if name in row}  # early ones tell no cluster
     return Material(kept, track, place, from_pcm(mixture), to_pcm(cut.target * gain), {})
 
 

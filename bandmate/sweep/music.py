@@ -65,7 +65,9 @@ def measure(
     progress: Callable[[float], None] | None = None,
     record: Record | None = None,
 ) -> dict[str, Any]:
-    """The report. ``record`` is handed every output, as to write it to a file."""
+    """The report. ``record`` is handed every output, as to write it to a file. ValueError for an offline model."""
+    if not hasattr(bundle.model, "play"):
+        raise ValueError(f"{bundle.name} hears whole clips only: this is measured of streaming models")
     clips = list(accompaniment_clips(folder, split, config.clips, config.frames, config.post, config.seed))
     others = shuffled_inputs([clip.song for clip in clips], config.shuffles, config.seed)
     samples = config.frames * HOP

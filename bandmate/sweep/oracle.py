@@ -86,7 +86,7 @@ def measure(
             ])  # fmt: skip
         if progress:
             progress(min(1.0, (start + config.batch) / len(examples)))
-    return Measured(np.concatenate(parts, axis=2), np.array([example.song for example in examples]))
+    return Measured(np.concatenate(parts, axis=2), np.array([example.cluster for example in examples]))
 
 
 def report(rungs: Mapping[str, Measured], curves: Mapping[str, Sequence[float]]) -> dict[str, Any]:

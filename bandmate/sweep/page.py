@@ -97,7 +97,10 @@ def versions_of(material: Material, clip: str, row: Mapping[str, Any], folders: 
 
 
 def read(path: Path) -> Audio:
-    audio, rate = soundfile.read(path, dtype="float32")
+    try:
+        audio, rate = soundfile.read(path, dtype="float32")
+    except soundfile.SoundFileError as error:
+        raise ValueError(f"{path} is damaged ({error})") from None
     if rate != RATE:
         raise ValueError(f"{path} has {rate} Hz, not {RATE}: give folders of bandmate generate")
     return audio

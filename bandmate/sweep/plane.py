@@ -69,8 +69,7 @@ def run(sweep: Sweep, grid: Grid, spread: Spread, tell: Tell = lambda done, of: 
     store = RowStore(sweep.out, wanted, "point", MEASURED)
     if not any(row["kind"] == "anchor" for row in store.rows.values()):
         for rows in spread(partial(first, sweep), [sweep.base]):
-            for row in rows:
-                store.add(alike(row, wanted))
+            store.add(*(alike(row, wanted) for row in rows))
     for point in grid:
         check_own_model(sweep, point, store.rows.get(point.name, {}))
     waiting = [point for point in grid if point.name not in store]
@@ -121,7 +120,9 @@ def settings(sweep: Sweep) -> dict[str, Any]:
         "networks": about_networks(c.scoring),
     }
     if isinstance(sweep.models, Specialists):
-        return own | {"model": str(sweep.models.folder), "weights": "one model per point"}
+        training = sweep.models.training  # without it nothing is trained, whatever was before
+        made = {"training": {f: str(value) for f, value in vars(training).items()}} if training else {}
+        return own | {"model": str(sweep.models.folder), "weights": "one model per point"} | made
     bundle = load_bundle(sweep.models.model(sweep.base))
     about = {"model": bundle.name, "weights": fingerprint(bundle.codec, bundle.model)}
     return own | about | {"sampling": bundle.card["sampling"]}

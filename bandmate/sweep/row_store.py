@@ -27,10 +27,11 @@ class RowStore:
     def __contains__(self, name: str) -> bool:
         return name in self.rows
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Both files are written anew under other names and renamed."""
-        plain: Row = finite(row)
-        self.rows[str(plain[self.key])] = plain
+    def add(self, *rows: Mapping[str, Any]) -> None:
+        """All of the rows at once: both files are written anew under other names and renamed."""
+        for row in rows:
+            plain: Row = finite(row)
+            self.rows[str(plain[self.key])] = plain
         with replacing(self.folder / "rows.jsonl") as file:
             file.write_text("".join(json.dumps(each) + "\n" for each in self.rows.values()), encoding="utf-8")
         with replacing(self.folder / "rows.csv") as file:
@@ -38,11 +39,15 @@ class RowStore:
 
 
 def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Makes the folder, or goes on with it, and writes settings.json. ValueError as :func:`check_folder`."""
+    """Makes the folder, or goes on with it, and writes settings.json; what is not among the settings stays as it was.
+
+    ValueError as :func:`check_folder`.
+    """
     check_folder(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
+    kept = (settings_of(folder) or {}) | dict(settings)
     with replacing(folder / "settings.json") as file:
-        file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def check_folder(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bandmate.evaluate.features import MakeListener, all_jobs, hear_all
-from bandmate.evaluate.folders import Material, from_generate, lengths
+from bandmate.evaluate.features import MakeListener
+from bandmate.evaluate.folders import Material, from_generate
 from bandmate.evaluate.networks import Listener
 from bandmate.evaluate.scores import METRICS
-from bandmate.evaluate.systems import GROUPS, members, records, refuse_broken, remarks, rows_played, score
+from bandmate.evaluate.systems import GROUPS, Options, Scored, listen, members
 from bandmate.evaluate.table import FAD_DRAWS, NORMALISED, Row, frechet, table
 
 MEASURED = (*METRICS, *NORMALISED.values(), "fad")  # what a row tells, each with its interval
@@ -37,12 +37,15 @@ class ScoreConfig:
 
 @dataclass(frozen=True)
 class Heard:
-    """Every clip's numbers of anchors and systems: part of the clip -> rows."""
+    """Every clip's numbers of anchors and one system."""
 
     material: Material
-    rows: dict[str, list[Row]]
-    seconds: float
-    notes: tuple[str, ...]
+    scored: Scored
+
+    @property
+    def rows(self) -> dict[str, list[Row]]:
+        """By part of the clip."""
+        return self.scored.rows
 
     @property
     def songs(self) -> list[str]:
@@ -63,17 +66,8 @@ def about_networks(config: ScoreConfig) -> dict[str, dict[str, str]]:
 def hear(name: str, folders: Sequence[Path], config: ScoreConfig) -> Heard:
     """Listens to the clips of one system, a folder per seed; what the cache holds is not heard again."""
     material = from_generate({name: tuple(folders)})
-    samples, notes = lengths(material, False)
     listener = networks(config.make_listener)
-    files = [*material.shared.values(), *(take for system in material.systems for take in system.takes)]
-    heard = hear_all(all_jobs(files, samples), lambda: listener, 1, config.cache)
-    played, more = rows_played(material, samples, heard)
-    mixes = records(material.shared["input"], material, samples, heard)
-    refuse_broken(material, mixes, played)
-    rows = score(material.clips, mixes, played, listener)
-    seconds = round(float(np.mean(list(samples.values()))) / 32_000, 3)
-    told = (*material.notes, *notes, *more, *remarks(material, mixes, played))
-    return Heard(material, rows, seconds, told)
+    return Heard(material, listen(material, listener, config.make_listener, Options(cache=config.cache)))
 
 
 def system_row(name: str, folders: Sequence[Path], config: ScoreConfig) -> dict[str, Any]:
@@ -89,9 +83,9 @@ def system_row(name: str, folders: Sequence[Path], config: ScoreConfig) -> dict[
     row["groups"] = groups(heard, config) if config.groups else {}
     return row | {
         "songs": len(set(heard.songs)),
-        "seconds_per_clip": heard.seconds,
+        "seconds_per_clip": heard.scored.seconds,
         "networks": about_networks(config),
-        "notes": list(heard.notes),
+        "notes": list(heard.scored.notes),
     }
 
 
@@ -99,7 +93,7 @@ def of_system(heard: Heard, part: str, chosen: Any, config: ScoreConfig) -> dict
     """The system's line of the table of these clips."""
     kept = {"ground truth", "random pairing", heard.material.systems[0].name}
     rows = [row for row in heard.rows[part] if row.name in kept]
-    return table(rows, heard.songs, chosen, False, 0, config.seed)[-1]
+    return table(rows, heard.songs, chosen, False, None, config.seed)[-1]
 
 
 def groups(heard: Heard, config: ScoreConfig) -> dict[str, Any]:
@@ -121,7 +115,7 @@ def anchor_rows(folder: Path, config: ScoreConfig) -> list[dict[str, Any]]:
     common = {
         "kind": "anchor",
         "songs": len(set(heard.songs)),
-        "seconds_per_clip": heard.seconds,
+        "seconds_per_clip": heard.scored.seconds,
         "networks": about_networks(config),
     }
     return [row | common for row in told]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bandmate.checkpoint import advised_sampling, resolve
+from bandmate.checkpoint import advised_sampling, read_card, resolve
 from bandmate.configs import preset
 from bandmate.sweep.grid import Point
 
@@ -70,11 +70,12 @@ class OneModel:
 
 
 def digest(bundle: Path) -> str:
-    """A short hash of a bundle's weights as they lie on the disk; empty where it is gone."""
-    found = hashlib.sha256()
-    for file in (bundle / "codec.safetensors", bundle / "model.safetensors"):
-        if not file.is_file():
-            return ""
+    """A short hash of a bundle's weights and of how it is drawn from; empty where it is gone."""
+    files = [bundle / f"{name}.safetensors" for name in ("codec", "model")]
+    if not all(file.is_file() for file in (*files, bundle / "config.yaml")):
+        return ""
+    found = hashlib.sha256(repr(read_card(bundle / "config.yaml")["sampling"]).encode())
+    for file in files:
         with file.open("rb") as content:
             found.update(hashlib.file_digest(content, "sha256").digest())
     return found.hexdigest()[:16]

@@ -52,6 +52,18 @@ def test_music(rendered: Path, bundle_path: Path, tmp_path: Path) -> None:
     assert soundfile.info(written[0]).channels == 2
 
 
+def test_offline_models_are_not_for_music(
+    rendered: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bandmate.checkpoint import load_bundle, save_bundle
+    from bandmate.configs import stemgen_tiny
+    from bandmate.model.stemgen import StemGen
+
+    save_bundle(tmp_path / "offline", load_bundle(str(bundle_path)).codec, StemGen(stemgen_tiny()), {}, {})
+    assert run("music", "--rendered", rendered, "--model", tmp_path / "offline", "--clips", 4) == 2
+    assert "offline hears whole clips only" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [

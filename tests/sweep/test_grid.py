@@ -216,6 +216,27 @@ def test_rows_heard_by_other_networks_are_refused(
         plane.run(sweep, points, Spread())
 
 
+def test_anchors_are_there_all_together_or_not_at_all(
+    rendered: Path, bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points, sweep = plane.begin(TWO[:1], tiny_sweep(rendered, bundle_path, tmp_path, seeds=1, clips=2))
+    seen: list[str] = []
+
+    def killed(row: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+        seen.append(row["point"])
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return row
+
+    monkeypatch.setattr(plane, "alike", killed)
+    with pytest.raises(KeyboardInterrupt):
+        plane.run(sweep, points, Spread())
+    monkeypatch.undo()
+    assert seen == ["ground truth", "ground truth, codec", "random pairing"]
+    rows = plane.run(sweep, points, Spread())
+    assert [row["point"] for row in rows if row["kind"] == "anchor"] == [*seen, "silence"]
+
+
 def test_damaged_settings_are_told_in_one_line(rendered: Path, bundle_path: Path, tmp_path: Path) -> None:
     points, sweep = plane.begin(TWO[:1], tiny_sweep(rendered, bundle_path, tmp_path))
     for content in ("{", "[]"):
@@ -321,8 +342,22 @@ def test_specialists_are_trained_for_their_points(rendered: Path, bundle_path: P
     assert (config.t_f, config.k) == (-10, 5)
     assert plane.run(sweep, points, Spread()) == rows
     weights = tmp_path / "models" / "k0.1_tf-0.2" / "model.safetensors"
+    last = weights.read_bytes()[-1:]
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")  # as if it had been trained anew
     with pytest.raises(ValueError, match=r"holds a row 'k0\.1_tf-0\.2' that another model played"):
         plane.run(sweep, points, Spread())
+    weights.write_bytes(weights.read_bytes()[:-1] + last)
+    assert plane.run(sweep, points, Spread()) == rows
+    card = weights.with_name("config.yaml")
+    card.write_text(card.read_text().replace("top_k: 200", "top_k: 3"))
+    with pytest.raises(ValueError, match="that another model played"):
+        plane.run(sweep, points, Spread())
     weights.unlink()  # what a model that is gone played stays
     assert plane.run(sweep, points, Spread()) == rows
+    longer = dataclasses.replace(training, settings=(*small_steps[1:], "steps=4"))
+    with pytest.raises(ValueError, match="was begun with training = "):
+        plane.run(
+            dataclasses.replace(sweep, models=dataclasses.replace(models, training=longer)), points, Spread()
+        )
+    found = dataclasses.replace(sweep, models=Specialists(models.folder))  # nothing is to be trained any more
+    assert plane.run(found, points, Spread()) == rows

@@ -233,6 +233,10 @@ def test_a_page_of_examples(tmp_path: Path) -> None:
     assert 0.05 < np.abs(mix).max() <= 0.99
     with pytest.raises(ValueError, match="the folders hold 4 clips, not 5"):
         write_page(folders, out, 5)
+    damaged = tmp_path / "lost" / "prediction" / f"{chosen[0]}.flac"
+    damaged.write_bytes(b"no sound")
+    with pytest.raises(ValueError, match=rf"{damaged} is damaged"):
+        write_page(folders, tmp_path / "again", 2)
 
 
 def test_a_tone_stands_where_it_belongs() -> None:
@@ -256,6 +260,12 @@ def test_a_tone_stands_where_it_belongs() -> None:
         (["run", "--rendered", "r", "--out", "o", "--grid", "papre"], "there is no grid 'papre'"),
         (["run", "--rendered", "r", "--out", "o", "--also", "stemgen"], "write NAME=MODEL"),
         (["run", "--rendered", "nowhere", "--out", "OUT", "--model", "duett"], "did you mean 'duet-small'"),
+        (["run", "--rendered", "r", "--out", "o", "--also", "silence=m"], "another row is called 'silence'"),
+        (
+            ["run", "--rendered", "r", "--out", "o", "--also", "k0.1_tf-1=m"],
+            "another row is called 'k0.1_tf-1'",
+        ),
+        (["run", "--rendered", "r", "--out", "o", "--also", "a=m", "a=n"], "another row is called 'a'"),
         (["figures", "--rows", "nowhere", "--out", "OUT"], "there is no file nowhere"),
         (["figures", "--latency", "a.json", "--out", "OUT"], "give its --rows, too"),
         (["page", "--folders", "a=nowhere", "--out", "OUT"], "there is no folder nowhere"),

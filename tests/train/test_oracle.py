@@ -226,6 +226,9 @@ def test_a_rung_is_gone_on_with_and_what_is_done_is_kept(climbed: Any, script: A
     assert (args.out / "ladder.md").read_text(encoding="utf-8") == oracle.markdown(result)
     with pytest.raises(ValueError, match="another --out"):
         script.ladder(dataclasses.replace(args, steps=61))
+    monkeypatch.setattr(script, "fingerprint", lambda model: "trained on meanwhile")
+    with pytest.raises(ValueError, match="was begun with begins = "):
+        script.ladder(args)
 
 
 def test_a_measured_rung_is_the_mean_of_a_plain_forward_pass(climbed: Any, store: Path, script: Any) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FOLDER = tyro.conf.arg(metavar="FOLDER")
 NAME = tyro.conf.arg(metavar="NAME_OR_PATH")
+NETWORKS = ("auto", "bundled", "cocola", "vggish")
 NETWORK = tyro.conf.arg(metavar="NAME_OR_PATH")
 
 
@@ -90,7 +91,8 @@ def run(args: Arguments) -> None:
     from bandmate.sweep.report import markdown
     from bandmate.sweep.spread import Spread
 
-    grid, sweep = plane.begin((*grids.load(args.grid), *offline(args)), sweep_of(args))
+    points = grids.load(args.grid)
+    grid, sweep = plane.begin((*points, *offline(args, {point.name for point in points})), sweep_of(args))
     with progress("points") as tell:
         rows = plane.run(sweep, grid, Spread(args.workers, args.cluster, args.gpus), tell)
     print(markdown(rows), end="")
@@ -126,10 +128,10 @@ def sweep_of(args: Arguments) -> "Sweep":
     from bandmate.sweep.plane import PlaneConfig, Sweep
     from bandmate.sweep.scoring import ScoreConfig
 
-    choice = Choice(args.coherence, args.beats, args.embedding)
+    choice = Choice(located(args.coherence), args.beats, located(args.embedding))
     threads = args.threads or int(args.workers > 1)
     config = PlaneConfig(
-        ScoreConfig(choice, args.out / "heard"),
+        ScoreConfig(choice, args.out.resolve() / "heard"),
         PlacesConfig(split=args.split, frames=round(args.seconds * 50), seed=args.seed),
         args.clips, args.seeds, args.batch, args.device, threads, args.discard, args.precision,
     )  # fmt: skip
@@ -141,7 +143,7 @@ def models(args: Arguments) -> "Models":
     from bandmate.sweep.specialists import OneModel, Specialists
 
     if args.specialists is None:
-        return OneModel(args.model)
+        return OneModel(located(args.model))
     if not args.train and not args.specialists.is_dir():
         raise FileNotFoundError(
             f"there is no folder {args.specialists}: check the name, or train models into it by --train"
@@ -154,17 +156,28 @@ def training(args: Arguments) -> "Training | None":
 
     if not args.train or args.data is None or args.codec is None:
         return None
-    return Training(args.data.resolve(), args.codec, args.presets, args.set)
+    return Training(args.data.resolve(), located(args.codec), args.presets, args.set)
 
 
-def offline(args: Arguments) -> "Grid":
-    """Offline models as points of their own."""
+def located(name_or_path: str) -> str:
+    """A path as it is from anywhere, for workers that begin elsewhere; a name as it is."""
+    from bandmate.checkpoint import available
+
+    path, names = Path(name_or_path), (*available(), *NETWORKS)
+    return str(path.resolve()) if path.exists() and name_or_path not in names else name_or_path
+
+
+def offline(args: Arguments, taken: set[str]) -> "Grid":
+    """Offline models as points of their own, by names that no other row has."""
+    from bandmate.evaluate.systems import ANCHOR_NAMES
     from bandmate.sweep.grid import Point
 
-    points = []
+    points: list[Point] = []
     for each in args.also:
         name, sign, model = each.partition("=")
         if not sign or not name or not model or "/" in name:
             raise ValueError(f"--also {each!r}: write NAME=MODEL, as in offline-prefix=models/prefix")
-        points.append(Point(None, "offline", name, model))
+        if name in {*taken, *ANCHOR_NAMES, *(point.name for point in points)}:
+            raise ValueError(f"--also {each!r}: another row is called {name!r}; choose another name")
+        points.append(Point(None, "offline", name, located(model)))
     return tuple(points)
