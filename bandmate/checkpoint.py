@@ -5,9 +5,12 @@
 The bundles that come with the package are known by the names of their folders.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import math
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +161,20 @@ def sampling_for(card: dict[str, Any], t_f: float | None) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
 
 
+def made_for(card: dict[str, Any]) -> dict[str, float]:
+    """t_f and k in seconds, as far as ``about`` names the place of the plane that a duet was made for."""
+    about = card.get("about")
+    place = about.get("made_for") if isinstance(about, dict) else None
+    if not isinstance(place, dict):
+        return {}
+    found = {name: place.get(name) for name in ("t_f", "k")}
+    return {
+        name: float(value)
+        for name, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
 def advised_sampling(model: Any) -> dict[str, Any]:
     """The section ``sampling`` for a model for which nobody has searched a better one, by its kind.
 
@@ -202,17 +219,56 @@ def save_bundle(
     about: dict[str, Any],
     half: bool = True,
 ) -> None:
-    """Writes a bundle; weights in float16 unless ``half`` is False."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, module in (("codec", codec), ("model", model)):
-        save_file(plain(module, half), folder / f"{name}.safetensors")
+    """Writes a bundle, whole or not at all; weights in float16 unless ``half`` is False.
+
+    It takes the place of a bundle that was there; files of other names in the folder stay.
+    """
     card = {
         "codec": describe(CODEC_KINDS, codec),
         "model": describe(MODEL_KINDS, model),
         "sampling": sampling,
         "about": about,
     }
-    (folder / "config.yaml").write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")
+    with replacing_folder(folder) as new:
+        for name, module in (("codec", codec), ("model", model)):
+            save_file(plain(module, half), new / f"{name}.safetensors")
+        (new / "config.yaml").write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")
+        keep_others(folder, new)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside ``folder`` that takes its place if the block ends well, else vanishes.
+
+    A folder cannot take the place of one that is not empty, so the old one is moved away first. Killed between the two
+    moves, it is put back the next time.
+    """
+    folder = folder.resolve()
+    new, old = (folder.with_name(f".{folder.name}.{what}") for what in ("unfinished", "replaced"))
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def keep_others(folder: Path, new: Path) -> None:
+    """Copies into ``new`` what ``folder`` holds under names that ``new`` does not, such as a model card."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if (new / path.name).exists():
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, new / path.name, follow_symlinks=False)
 
 
 def plain(module: nn.Module, half: bool) -> dict[str, torch.Tensor]:

@@ -7,11 +7,13 @@ import pytest
 import torch
 import yaml
 
+from bandmate import checkpoint
 from bandmate.checkpoint import (
     DEFAULT,
     advised_sampling,
     available,
     load_bundle,
+    made_for,
     resolve,
     sampling_for,
     save_bundle,
@@ -190,3 +192,67 @@ def test_a_broken_card_is_told(folder: Path, text: str) -> None:
 def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"config\.yaml is wanted"):
         load_bundle(str(tmp_path))
+
+
+class Killed(BaseException):
+    """What a kill is to the code that it ends; not even clean-up runs after a real one."""
+
+
+def another_bundle(folder: Path) -> None:
+    torch.manual_seed(1)
+    save_bundle(folder, SpectralCodec(spectral_tiny()), Duet(duet_tiny()), {"guidance": 3.0}, {}, half=False)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("over", [False, True])
+def test_a_kill_in_between_leaves_what_was_there(
+    number: int, over: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, calls = folder if over else tmp_path / "fresh", []
+
+    def save(state: dict, path: Path) -> None:
+        calls.append(path)
+        if len(calls) > number:
+            raise Killed
+        path.write_bytes(b"half")
+
+    before = files(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", save)
+        patch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            another_bundle(target)
+    assert files(folder) == before
+    assert target.exists() == over
+    assert len(list(tmp_path.glob(".*.unfinished"))) == 1
+    another_bundle(target)
+    assert load_bundle(str(target)).card["sampling"] == {"guidance": 3.0}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_kill_between_the_two_moves_loses_nothing(folder: Path) -> None:
+    old = folder.rename(folder.with_name(".b.replaced"))
+    (old / "MODEL_CARD.md").write_text("mine")
+    another_bundle(folder)
+    assert load_bundle(str(folder)).card["sampling"] == {"guidance": 3.0}
+    assert (folder / "MODEL_CARD.md").read_text() == "mine"
+    assert not old.exists()
+
+
+@pytest.mark.parametrize(
+    ("about", "place"),
+    [
+        ({"made_for": {"t_f": 0.6, "k": 0.2}}, {"t_f": 0.6, "k": 0.2}),
+        ({"made_for": {"t_f": -1}}, {"t_f": -1.0}),
+        ({"made_for": {"k": True, "t_f": "soon"}}, {}),
+        ({"made_for": 3}, {}),
+        ("by hand", {}),
+        (None, {}),
+    ],
+)
+def test_the_place_that_a_bundle_was_made_for(about: object, place: dict) -> None:
+    assert made_for({"about": about}) == place

@@ -19,9 +19,11 @@ import yaml
 
 from bandmate import configs
 from bandmate.audio.loudness import lufs
-from bandmate.checkpoint import load_bundle, save_bundle
+from bandmate.checkpoint import Bundle, load_bundle, save_bundle
 from bandmate.cli import main
 from bandmate.codec.spectral import SpectralCodec
+from bandmate.commands.generate import Arguments, spec_of
+from bandmate.commands.parsing import parse
 from bandmate.data.render import load_track
 from bandmate.generate import frames_needed, generate
 from bandmate.model.duet import Duet
@@ -404,3 +406,21 @@ def test_a_damaged_row_is_named(made: Path, rendered: Path, model: Path, tmp_pat
     (broken / "clips.jsonl").write_text('{"clip": "00000"}\n{"cl')
     with pytest.raises(ValueError, match="line 2 is damaged"):
         read_rows(broken)
+
+
+@pytest.mark.parametrize(
+    ("made_for", "flags", "expected"),
+    [
+        ({"t_f": 0.6, "k": 0.2}, [], (30, 10)),
+        ({"t_f": 0.6, "k": 0.2}, ["--t-f", "-1"], (-50, 10)),
+        ({"t_f": 0.6, "k": 0.2}, ["--t-f", "-1", "--k", "0.04"], (-50, 2)),
+        ({"t_f": 0.6}, [], (30, 5)),
+        ({}, [], (-20, 5)),
+    ],
+)
+def test_a_specialist_plays_where_it_was_made_for_unless_told_otherwise(
+    made_for: dict, flags: list[str], expected: tuple[int, int]
+) -> None:
+    args = parse(Arguments, ["--rendered", "r", "--out", "o", *flags], "bandmate generate")
+    bundle = Bundle("x", None, Duet(configs.duet_tiny()), {"about": {"made_for": made_for}})
+    assert spec_of(bundle, args) == StreamSpec(*expected)

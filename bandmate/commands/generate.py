@@ -156,16 +156,17 @@ def with_sampling(bundle: "Bundle", spec: "StreamSpec | None", args: Arguments) 
 
 
 def spec_of(bundle: "Bundle", args: Arguments) -> "StreamSpec | None":
-    """(t_f, k): the flags', else the model's own, else the usual; None for an offline model without flags."""
+    """(t_f, k): the flags', else what the model was made for, else the usual; None for an offline one without flags."""
+    from bandmate.checkpoint import made_for
     from bandmate.spec import StreamSpec
 
     if not hasattr(bundle.model, "play") and args.t_f is None and args.k is None:
         return None
-    asked = StreamSpec.from_seconds(T_F if args.t_f is None else args.t_f, K if args.k is None else args.k)
-    own = {
-        name: getattr(bundle.model.config, name, None) for name in ("t_f", "k") if getattr(args, name) is None
-    }
-    return dataclasses.replace(asked, **{name: value for name, value in own.items() if value is not None})
+    given = {name: getattr(args, name) for name in ("t_f", "k") if getattr(args, name) is not None}
+    seconds = {"t_f": T_F, "k": K} | made_for(bundle.card) | given
+    own = {name: getattr(bundle.model.config, name, None) for name in ("t_f", "k") if name not in given}
+    frames = {name: value for name, value in own.items() if value is not None}
+    return dataclasses.replace(StreamSpec.from_seconds(seconds["t_f"], seconds["k"]), **frames)
 
 
 def summary(rows: list[dict[str, Any]], out: Path) -> str:

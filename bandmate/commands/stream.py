@@ -73,7 +73,7 @@ class Arguments:
     shift: bool = False
     """With --realtime or --latency: when it cannot be in time, play later by as much as is needed."""
     precision: Literal["int8", "fp32"] = "int8"
-    """Of the weights: int8 plays in little more than half the time (fp32 where the processor is not made for it)."""
+    """Of the weights: int8 plays in little more than half the time (fp32 what is not made for it, model or processor)."""
     threads: int = 1
     """CPU threads; one is quickest for a model this small, 0 = as many as torch takes by itself."""
 
@@ -128,7 +128,7 @@ class Run:
     def __init__(self, args: Arguments, spec: "StreamSpec", reader: "AudioReader") -> None:
         from bandmate.checkpoint import DRAWING, load_bundle, sampling_for
         from bandmate.instruments import INSTRUMENTS, lookup
-        from bandmate.stream.quick import quick
+        from bandmate.stream.quick import precision_of, quick
 
         self.began = time.perf_counter()
         self.args, self.spec, self.reader = args, spec, reader
@@ -139,7 +139,9 @@ class Run:
         if not hasattr(bundle.model, "play"):
             raise ValueError(f"{bundle.name} is an offline model: it cannot play for as long as one likes")
         self.bundle: Bundle = quick(bundle) if args.precision == "int8" else bundle
-        self.precision = "fp32" if self.bundle is bundle else "int8"
+        self.precision = precision_of(bundle, self.bundle)
+        if told := elsewhere(bundle.card, spec):
+            note(told)
         self.sampling = sampling_for(self.bundle.card, spec.t_f_seconds) | {
             name: getattr(args, name) for name in DRAWING if getattr(args, name) is not None
         }
@@ -314,6 +316,18 @@ def refuse_what_cannot_be_played(spec: "StreamSpec", plan: "Feasibility", shift:
         raise ValueError(
             f"{task}: it would come {plan.shift:.3f} s late; {lower}--shift to play that much later"
         )
+
+
+def elsewhere(card: dict[str, Any], spec: "StreamSpec") -> str:
+    """A word when a specialist is played at another place than it was made for; empty else."""
+    from bandmate.checkpoint import made_for
+
+    own = made_for(card)
+    asked = {"t_f": spec.t_f_seconds, "k": spec.k_seconds}
+    if all(abs(asked[name] - seconds) < 1e-6 for name, seconds in own.items()):
+        return ""
+    flags = " ".join(f"--{name.replace('_', '-')} {seconds:g}" for name, seconds in own.items())
+    return f"this model was made for another place than t_f = {asked['t_f']:g} s, k = {asked['k']:g} s: give {flags}"
 
 
 def note(text: str) -> None:

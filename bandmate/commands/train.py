@@ -26,8 +26,8 @@ class Arguments:
     """Folder of the run (or of the bundle, whose place a new one takes)."""
     data: Path | None = None
     """codec, coherence: folder of rendered tracks, as bandmate prepare midi writes it; lm: prepared store."""
-    preset: str = "cpu"
-    """A preset of what is trained: cpu, gpu and tiny are there for all; an unknown name lists the others."""
+    preset: str | None = None
+    """A preset of what is trained, default cpu: cpu, gpu and tiny are there for all; an unknown name lists the others."""
     resume: bool = False
     """Go on with the run in --out, or begin it where there is none."""
     init: str | None = None
@@ -58,6 +58,32 @@ class Arguments:
     """CPU threads; 0 = as many as torch takes by itself."""
     quiet: bool = False
     """No progress bar."""
+
+
+DEFAULT_PRESET = "cpu"
+TRAININGS = ("codec", "lm", "coherence")
+# option -> what it is for; those that are not here are for all, or told by themselves
+USERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        (
+            "data",
+            "preset",
+            "resume",
+            "set",
+            "devices",
+            "nodes",
+            "strategy",
+            "accelerator",
+            "wandb",
+            "threads",
+        ),
+        TRAININGS,
+    ),
+    "init": ("codec", "lm"),
+    "codec": ("lm", "bundle"),
+    "lm": ("bundle",),
+    "average": ("bundle",),
+}
 
 
 def main(argv: list[str]) -> int:
@@ -97,8 +123,17 @@ def check(args: Arguments) -> None:
         raise ValueError(f"--out {args.out} is a file: give a folder")
     if args.what != "lm" and (args.t_f, args.k) != (None, None):
         raise ValueError(f"--t-f and --k are for train lm: leave them out of train {args.what}")
+    refuse_unused(args)
     if args.k is not None and not args.k > 0:
         raise ValueError(f"--k {args.k:g} is out of range: a call plays for more than 0 seconds")
+
+
+def refuse_unused(args: Arguments) -> None:
+    """ValueError for an option that is given and means nothing to what is done."""
+    defaults = Arguments(args.what, args.out)
+    for name, users in USERS.items():
+        if args.what not in users and getattr(args, name) != getattr(defaults, name):
+            raise ValueError(f"--{name} is for train {', '.join(users)}: leave it out of train {args.what}")
 
 
 def config_of(args: Arguments) -> Any:
@@ -109,15 +144,14 @@ def config_of(args: Arguments) -> Any:
 
     if args.what not in presets.TABLES:
         raise ValueError(f"there are no presets for {args.what}; known are {', '.join(presets.TABLES)}")
-    config = preset(presets.TABLES[args.what], args.preset)
+    name = DEFAULT_PRESET if args.preset is None else args.preset
+    config = preset(presets.TABLES[args.what], name)
     t_f, k = 0.0 if args.t_f is None else args.t_f, 1 / FRAME_RATE if args.k is None else args.k
     spec = StreamSpec.from_seconds(t_f, k)
     place = (None if args.t_f is None else spec.t_f, None if args.k is None else spec.k)
-    for flag, frames, name in (("--t-f", place[0], "t_f"), ("--k", place[1], "k")):
-        if frames is not None and not runs.has_place(config, name):
-            raise ValueError(
-                f"{flag} is not for --preset {args.preset}: its model is not made for one {name}"
-            )
+    for flag, frames, part in (("--t-f", place[0], "t_f"), ("--k", place[1], "k")):
+        if frames is not None and not runs.has_place(config, part):
+            raise ValueError(f"{flag} is not for --preset {name}: its model is not made for one {part}")
     return runs.override(config, [*args.set, *runs.placed(config, *place)])
 
 

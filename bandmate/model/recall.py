@@ -123,7 +123,10 @@ def score(product: Tensor, energy: Tensor, end: Tensor, heard: Tensor) -> Tensor
 
 
 class Places(NamedTuple):
-    """Which heard frames a column is handed: those of now and of one period ago, NOWHERE where there is none."""
+    """Which heard frames a column is handed: those of now and of one period ago, NOWHERE where there is none.
+
+    None is older than the RING frames that a stream remembers, not even where a training window holds it.
+    """
 
     frame: Tensor  # [B, S, 1 + SLOTS, offsets]
     score: Tensor  # [B, S, SLOTS]
@@ -148,7 +151,8 @@ def places(like: Tensor, column: Tensor, heard: Tensor) -> Places:
         scores.append(best.clamp(min=0))
         left = torch.where((lag - period).abs() > APART, left, 0.0)
     frame = torch.stack(frames, dim=2)
-    return Places(torch.where(frame < 0, NOWHERE, frame), torch.stack(scores, dim=-1))
+    known = (frame >= 0) & (frame >= heard[..., None, None] - RING)
+    return Places(torch.where(known, frame, NOWHERE), torch.stack(scores, dim=-1))
 
 
 class Recall(nn.Module):

@@ -24,7 +24,8 @@ def log_bands(rate: int) -> np.ndarray:
 class Overview:
     """Columns of ``stride`` * 20 ms: band powers [n, BANDS] and the greatest magnitude [n].
 
-    When there are more than ``room`` columns, each two neighbours become one.
+    When there are more than ``room`` columns, each two neighbours become one. ``loudest``: the greatest magnitude of all
+    samples, also of a last frame that is not whole and has no column.
     """
 
     def __init__(self, rate: int = 32_000, hop: int = 640, room: int = 2000) -> None:
@@ -41,6 +42,8 @@ class Overview:
 
     def push(self, samples: np.ndarray) -> None:
         """Takes samples [S] of any length."""
+        if len(samples):
+            self.loudest = max(self.loudest, float(np.abs(samples).max()))
         waiting = np.concatenate([self._rest, samples])
         count = len(waiting) // self.hop
         for frame in waiting[: count * self.hop].reshape(-1, self.hop):
@@ -52,7 +55,6 @@ class Overview:
         self._past = segment[self.hop :]
         power = self._bands @ np.abs(np.fft.rfft(segment * self._window)) ** 2
         self._group.append((power, float(np.abs(frame).max())))
-        self.loudest = max(self.loudest, self._group[-1][1])
         if len(self._group) < self.stride:
             return
         self._powers.append(np.mean([p for p, _ in self._group], axis=0))

@@ -9,6 +9,14 @@ from bandmate.model.duet import Duet
 from bandmate.nn.packed import can_pack, packed
 
 
+def precision_of(plain: Bundle, played: Bundle) -> str:
+    """What a bundle is played in, where ``played`` is what :func:`quick` made of ``plain``, or the same."""
+    if played is plain:
+        return "fp32"
+    same = [part for part in ("model", "codec") if getattr(played, part) is getattr(plain, part)]
+    return f"int8, {same[0]} fp32" if len(same) == 1 else "int8"
+
+
 def quick(bundle: Bundle) -> Bundle:
     """The bundle with playing copies (:mod:`bandmate.nn.packed`) of what they were measured for: spectral and duet.
 

@@ -24,11 +24,17 @@ from bandmate.codec.spectral import Controls, SpectralCodec, SpectralConfig
 from bandmate.codec.synthesis import OVERLAP, SynthesisState
 from bandmate.train.loop import LoopConfig, Training, cosine_with_warmup, set_rate, split_parameters
 
+PARTS_APART = 100_000_007  # more than steps, so that no two parts of a run draw alike
+
 
 @dataclasses.dataclass(frozen=True)
-class CodecTrainConfig:
-    """Stages in steps, the batch in crops of ``frames`` of 20 ms, of which the first ``warm`` carry no loss."""
+class CodecTrainConfig(LoopConfig):
+    """Stages in steps, the batch in crops of ``frames`` of 20 ms, of which the first ``warm`` carry no loss.
 
+    steps: of all stages.
+    """
+
+    steps: int = dataclasses.field(init=False)
     codec: SpectralConfig = SpectralConfig()
     noise_steps: int = 3000
     decoder_steps: int = 3000
@@ -48,13 +54,9 @@ class CodecTrainConfig:
     partials_weight: float = 1.0
     pitch_weight: float = 1.0
     fit_batches: int = 120
-    seed: int = 0
-    steps_per_epoch: int = 100
-    precision: str = "bf16-mixed"
 
-    @property
-    def steps(self) -> int:
-        return self.noise_steps + self.decoder_steps + self.adversarial_steps
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", self.noise_steps + self.decoder_steps + self.adversarial_steps)
 
     def build(self, data: Path) -> "CodecTraining":
         """Its training on a folder of rendered tracks, or on one with the part train."""
@@ -103,9 +105,13 @@ class CodecTraining(Training):
 
     def __init__(self, config: CodecTrainConfig, folder: Path) -> None:
         super().__init__()
+        if config.batch % config.parts:
+            raise ValueError(f"a batch of {config.batch} crops cannot be cut into {config.parts} parts")
         self.automatic_optimization = False
         self.config = config
-        self.loop = LoopConfig(config.steps, config.steps_per_epoch, precision=config.precision)
+        self.loop = LoopConfig(
+            **{each.name: getattr(config, each.name) for each in dataclasses.fields(LoopConfig)}
+        )
         self.crops = RenderedCrops(parts_of(Path(folder))[0], config.frames)
         self.codec = SpectralCodec(config.codec)
         self.spectral = MultiScaleSpectralLoss()
@@ -115,8 +121,9 @@ class CodecTraining(Training):
 
     fitted: Tensor
 
-    def draw(self, step: int) -> Tensor:
-        return self.crops.draw(self.config.batch, self.config.seed, step)
+    def draw_part(self, step: int, part: int) -> Tensor:
+        # In the key, 0: to learn from; 2: for the codebooks; 3: to be heard.
+        return self.crops.draw(self.config.batch // self.config.parts, self.config.seed, step, 0, part)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         heads = {"amplitude", "offset", "noise"}
@@ -169,11 +176,14 @@ class CodecTraining(Training):
         """What the decoder is given: noisy while the encoder learns, quantised ever after."""
         if stage == "noise":
             latent = self.codec.encoder(audio)[0]
-            generator = torch.Generator(device="cpu").manual_seed(self.step)
-            noise = torch.randn(latent.shape, generator=generator).to(latent.device)
+            noise = torch.randn(latent.shape, generator=self.chance()).to(latent.device)
             return latent + self.noise_level() * noise
         with torch.no_grad(), torch.autocast(audio.device.type, enabled=False):
             return self.codec.quantizer.decode(self.codec.encode(audio))
+
+    def chance(self) -> torch.Generator:
+        """A generator for the part at hand, which is the process's own: see ``Machine.check``."""
+        return torch.Generator(device="cpu").manual_seed(self.step + PARTS_APART * self.global_rank)
 
     def noise_level(self) -> float:
         """Standard deviation of the channel's noise at this step; the latent's own is 1."""
@@ -186,9 +196,8 @@ class CodecTraining(Training):
         """Audio on the input's clock; the oscillators start at random phases, as they would in mid-stream."""
         with torch.autocast(controls.amplitude.device.type, enabled=False):
             batch, device = controls.amplitude.shape[0], controls.amplitude.device
-            generator = torch.Generator(device="cpu").manual_seed(self.step)
             phase = torch.rand(
-                batch, self.codec.decoder.bank.count, dtype=torch.float64, generator=generator
+                batch, self.codec.decoder.bank.count, dtype=torch.float64, generator=self.chance()
             ).to(device)
             tail = torch.zeros(batch, OVERLAP, device=device)
             audio, _ = self.codec.synthesise(
@@ -228,7 +237,8 @@ class CodecTraining(Training):
         if not self.fitted:
             return {}
         audio = self.crops.draw(2, self.config.seed, 0, 3).to(self.device)
-        back = self.codec.decode(self.codec.encode(audio))
+        ours: Any = self.best
+        back = ours.decode(ours.encode(audio))
         pairs = {"true": audio, "coded": back}
         return {f"crop{i}/{name}": row for name, rows in pairs.items() for i, row in enumerate(rows)}
 

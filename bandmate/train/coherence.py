@@ -32,7 +32,9 @@ JUDGED: dict[Mode, tuple[str, ...]] = {  # a chord may last, so early is no faul
 
 @dataclasses.dataclass(frozen=True)
 class CoherenceTrainConfig(LoopConfig):
-    """``batch`` pairs a step in ``groups`` sets of one class each. ``columns``: weight of finding the mix of a stem.
+    """``batch`` pairs a step; each part of them in ``groups`` sets of one class each, told apart within the part only.
+
+    columns: weight of finding the mix of a stem.
 
     spectra: folder with the parts train and valid of spectra that were made before, used as they are; empty: made
     beside the data, whatever is missing.
@@ -71,14 +73,20 @@ class CoherenceTraining(Training):
 
     def __init__(self, config: CoherenceTrainConfig, spectra: Path) -> None:
         super().__init__()
+        if config.batch % config.parts:
+            raise ValueError(f"a batch of {config.batch} pairs cannot be cut into {config.parts} parts")
+        if config.batch // config.parts < config.groups:
+            raise ValueError(
+                f"{config.batch // config.parts} pairs, a part of the batch, make no {config.groups} groups"
+            )
         self.config = self.loop = config
         self.store, self.valid = PairStore(spectra / "train"), PairStore(spectra / "valid")
         self.encoder = CoherenceEncoder(config.encoder)
 
-    def draw(self, step: int) -> Pairs:
+    def draw_part(self, step: int, part: int) -> Pairs:
         keyless = (PERCUSSIVE,) if self.mode(step) == "harmonic" else ()
-        c = self.config
-        return self.store.draw(c.batch, c.groups, (c.seed, step), without=keyless)
+        c = self.config  # in the key, 0: to learn from; 2: to be judged by
+        return self.store.draw(c.batch // c.parts, c.groups, (c.seed, step, 0, part), without=keyless)
 
     def mode(self, step: int) -> Mode:
         """Which halves are heard in a step."""

@@ -76,13 +76,9 @@ class Training(L.LightningModule):
         self.average: AveragedModel | None = None
         self._batch_index = 0
 
-    def draw(self, step: int) -> Any:
-        """The batch of a step that has one part, as a pure function of (seed, step)."""
-        raise NotImplementedError
-
     def draw_part(self, step: int, part: int) -> Any:
         """One part of a step's batch, as a pure function of (seed, step, part)."""
-        return self.draw(step)
+        raise NotImplementedError
 
     def samples(self, codec: Any) -> dict[str, Tensor]:
         """Something to hear: name -> audio [S] at 32 kHz. ``codec`` (perhaps None) decodes what models play."""

@@ -17,13 +17,13 @@ from bandmate.train.spectra import SpectraConfig
 
 def codec_cpu() -> CodecTrainConfig:
     """What two cores can do in about two hours. No adversarial stage: 1000 steps of it brought nothing."""
-    return CodecTrainConfig(spectral_small(), noise_steps=6000, decoder_steps=3500, adversarial_steps=0)
+    return CodecTrainConfig(codec=spectral_small(), noise_steps=6000, decoder_steps=3500, adversarial_steps=0)
 
 
 def codec_gpu() -> CodecTrainConfig:
     """For 12 minutes of one large GPU: more of everything, four times the batch."""
     return CodecTrainConfig(
-        spectral_small(),
+        codec=spectral_small(),
         noise_steps=8000,
         decoder_steps=5000,
         adversarial_steps=5000,
@@ -35,7 +35,7 @@ def codec_gpu() -> CodecTrainConfig:
 def codec_tiny() -> CodecTrainConfig:
     """For tests: all three stages in seconds."""
     return CodecTrainConfig(
-        spectral_tiny(), noise_steps=6, decoder_steps=4, adversarial_steps=2, batch=2, frames=32, warm=4,
+        codec=spectral_tiny(), noise_steps=6, decoder_steps=4, adversarial_steps=2, batch=2, frames=32, warm=4,
         fit_batches=4, steps_per_epoch=2, precision="32-true",
     )  # fmt: skip
 

@@ -13,11 +13,14 @@ from bandmate.data.files import replacing
 from bandmate.spec import FRAME_RATE
 from bandmate.train.loop import fit, keep_others_runs
 from bandmate.train.machine import Machine
-from bandmate.train.settings import fitting
+from bandmate.train.samples import Samples
+from bandmate.train.settings import check_heads, fitting
 
 PARTS = {"codec": CODEC_KINDS, "model": MODEL_KINDS}  # sections of a config that describe a module
 DEFAULT_KINDS = {"codec": "spectral", "model": "duet"}  # of runs that name none
 SHAPING = (*PARTS, "encoder", "adversaries")  # sections that a checkpoint fits, or does not
+# Settings of a begun run that stay: a checkpoint counts epochs, and a specialist is made for one place.
+LASTING = ("steps_per_epoch", "only_t_f", "only_k")
 
 Config = TypeVar("Config")
 
@@ -26,15 +29,26 @@ def override(config: Config, settings: list[str]) -> Config:
     """``["steps=100", "model.width=128"]`` applied to a frozen config; an unknown field is an error that names it."""
     for setting in settings:
         name, _, value = setting.partition("=")
-        config = replaced(config, name.split("."), yaml.safe_load(value), setting)
+        config = replaced(config, name.split("."), plain_value(value), setting)
+    check_heads(config)
     return config
+
+
+def plain_value(text: str) -> Any:
+    """What YAML makes of a value; the word itself where it makes nothing of it."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return text
 
 
 def replaced(config: Config, path: list[str], value: Any, setting: str) -> Config:
     """The config with one field, perhaps of a config within it, changed."""
-    fields = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    fields = {field.name for field in dataclasses.fields(config) if field.init}  # type: ignore[arg-type]
     if path[0] not in fields:
         raise ValueError(f"{setting}: there is no field {path[0]!r}; known are {', '.join(sorted(fields))}")
+    if len(path) > 1 and not dataclasses.is_dataclass(getattr(config, path[0])):
+        raise ValueError(f"{setting}: {path[0]} has no fields of its own")
     if len(path) > 1:
         value = replaced(getattr(config, path[0]), path[1:], value, setting)
     else:
@@ -75,6 +89,9 @@ def train(
     module = config.build(data)
     if kept is not None:
         refuse_another(module.config, kept, run_dir)
+    for codec in [each.codec for each in callbacks if isinstance(each, Samples)]:
+        if codec is not None and module.product == "model":
+            refuse_strangers(codec, module.config.model)
     if init is not None and not (resume and (run_dir / "last.ckpt").exists()):
         module.say(begin_with(module, init))
     if machine.is_first:
@@ -144,7 +161,7 @@ def refuse_another(config: Any, kept: dict[str, Any], run_dir: Path) -> None:
     """ValueError that names the setting by which the run in a folder is another than this one.
 
     Before its first checkpoint a run may still become one of another size, not one of another kind. ``ema`` counts by
-    whether there are averages.
+    whether there are averages, LASTING settings by what they are.
     """
     begun = (run_dir / "last.ckpt").exists()
     for part, own in plain_settings(config).items():
@@ -161,9 +178,18 @@ def refuse_another(config: Any, kept: dict[str, Any], run_dir: Path) -> None:
         for name in ("kind", *sorted({*own, *theirs} - {"kind"})) if begun else ("kind",):
             if theirs.get(name) != own.get(name):
                 raise another(run_dir, f"{part}.{name}", theirs.get(name), own.get(name))
+    if begun:
+        refuse_another_course(config, kept, run_dir)
+
+
+def refuse_another_course(config: Any, kept: dict[str, Any], run_dir: Path) -> None:
+    """The same of the settings that no module shows."""
     ours = getattr(config, "ema", 0.0)
-    if begun and bool(ours) != bool(kept.get("ema", 0.0)):
+    if bool(ours) != bool(kept.get("ema", 0.0)):
         raise another(run_dir, "ema", kept.get("ema", 0.0), ours)
+    for name in LASTING:
+        if kept.get(name) != getattr(config, name, None):
+            raise another(run_dir, name, kept.get(name), getattr(config, name, None))
 
 
 def another(run_dir: Path, name: str, theirs: Any, ours: Any) -> ValueError:
@@ -238,10 +264,15 @@ def bundle(codec: Any, model: Any, out: Path, sampling: dict[str, Any], about: d
     """
     if out.is_dir() and any(out.iterdir()) and not is_card(plain_file(out / "config.yaml")):
         raise ValueError(f"{out} holds something else than a bundle: choose another folder")
+    refuse_strangers(codec, model.config)
+    save_bundle(out, codec, model, sampling, about)
+
+
+def refuse_strangers(codec: Any, model: Any) -> None:
+    """ValueError unless a codec decodes what a model with this config plays."""
     for name in ("levels", "codes"):
-        ours, theirs = getattr(model.config, name), getattr(codec, name)
+        ours, theirs = getattr(model, name), getattr(codec, name)
         if ours != theirs:
             raise ValueError(
                 f"the model was made for {ours} {name}, the codec has {theirs}: they are no pair"
             )
-    save_bundle(out, codec, model, sampling, about)

@@ -1,4 +1,4 @@
-"""What ``--set FIELD=VALUE`` may give a field: a value of the field's type, and no count of nothing."""
+"""What ``--set FIELD=VALUE`` may give a field: a value of the field's type, no count of nothing, heads that fit."""
 
 import dataclasses
 import types
@@ -6,8 +6,22 @@ import typing
 from typing import Any
 
 COUNTS = frozenset(
-    {"batch", "frames", "groups", "heads", "layers", "only_k", "parts", "steps", "steps_per_epoch", "width"}
-)
+    {
+        "batch", "fit_batches", "frames", "groups", "log_every", "only_k", "parts", "steps", "steps_per_epoch",
+        "validate_every",
+        "code_latent", "codes", "encoder_layers", "heads", "hidden", "instruments", "k", "kv_heads", "latent", "layers",
+        "levels", "width", "window",
+        "code_width", "decoder_fast_width", "decoder_width", "encoder_width", "fast_bands", "fast_width", "levels_used",
+        "noise_bands", "slow_bands", "slow_width",
+        "expansion", "mixtures", "stroke_size", "stroke_width", "summary_size", "targets", "tone_size", "tone_width",
+    }
+)  # fmt: skip
+AMOUNTS = frozenset(
+    {
+        "adversarial_steps", "decoder_steps", "noise_steps", "seed", "sinks", "validation_batches", "warm", "warmup",
+        "workers", "decoder_fast_depth", "fast_depth", "slow_depth", "stroke_depth", "tone_depth",
+    }
+)  # fmt: skip
 
 
 def fitting(config: Any, field: str, value: Any, setting: str) -> Any:
@@ -16,14 +30,32 @@ def fitting(config: Any, field: str, value: Any, setting: str) -> Any:
     value = typed(value, hint)
     if hint is str:
         value = setting.partition("=")[2]  # as it was typed, whatever YAML makes of it
-    if dataclasses.is_dataclass(hint):
-        names = ", ".join(each.name for each in dataclasses.fields(hint))
+    within = getattr(config, field)
+    if dataclasses.is_dataclass(within):
+        names = ", ".join(each.name for each in dataclasses.fields(within))
         raise ValueError(f"{setting}: {field} has fields of its own, set one of them: {names}")
     if not is_one(value, hint):
         raise ValueError(f"{setting}: {field} takes {told(hint)}")
-    if field in COUNTS and isinstance(value, int) and value < 1:
-        raise ValueError(f"{setting}: {field} must be 1 or more")
+    least = 1 if field in COUNTS else 0 if field in AMOUNTS else None
+    if least is not None and isinstance(value, int) and value < least:
+        raise ValueError(f"{setting}: {field} must be {least} or more")
     return value
+
+
+def check_heads(config: Any, name: str = "") -> None:
+    """ValueError for a model, alone or within a config, whose heads do not go into its width, or into one another."""
+    own = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    if {"width", "heads", "kv_heads"} <= set(own):
+        for whole, part in (("width", "heads"), ("heads", "kv_heads")):
+            if own[whole] % own[part]:
+                raise ValueError(
+                    f"{name}{whole}={own[whole]} is no multiple of {name}{part}={own[part]}: set both"
+                )
+        if "rotary_share" not in own and own["width"] // own["heads"] % 2:
+            raise ValueError(f"{name}width={own['width']} gives each of {own['heads']} heads an odd width")
+    for inner, value in own.items():
+        if dataclasses.is_dataclass(value):
+            check_heads(value, f"{name}{inner}.")
 
 
 def typed(value: Any, hint: Any) -> Any:

@@ -1,9 +1,11 @@
 """The front end's spectra of rendered tracks, made once: mixtures and stems that were left out of them.
 
 <out>/<track>.safetensors holds the dB of :mod:`bandmate.perceive.two_windows` in steps of half a dB, for whole tracks, so
-that windows can be cut anywhere; a track is there when its file is, and what is there is skipped.
+that windows can be cut anywhere; a track is there when its file is, and what is there is skipped. <out>/making.json tells
+how they were made.
 """
 
+import dataclasses
 import io
 import json
 import zlib
@@ -26,6 +28,7 @@ from bandmate.data.windows import draw_submix, playable
 from bandmate.perceive.hpss import RATE
 from bandmate.perceive.two_windows import powers
 
+MAKING = "making.json"
 LOWEST_DB, STEP_DB = -110.0, 0.5  # value q means LOWEST_DB + q * STEP_DB
 
 
@@ -120,11 +123,36 @@ def describe(track: Track, choice: Choice) -> dict[str, object]:
     }
 
 
+def claim(out: Path, config: SpectraConfig) -> None:
+    """Writes down how a folder's spectra are made, or compares; those of folders that do not tell are taken as they are."""
+    out.mkdir(parents=True, exist_ok=True)
+    file, wanted = out / MAKING, dataclasses.asdict(config)
+    if not file.is_file():
+        if not any(out.glob("*.safetensors")):
+            with replacing(file) as temporary:
+                temporary.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
+        return
+    try:
+        found = dataclasses.asdict(SpectraConfig()) | json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, TypeError):
+        raise ValueError(f"{file} is damaged: remove the spectra in {out}, and they are made anew") from None
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise ValueError(
+                f"{out} holds spectra made with making.{name} = {found[name]}, not {value}: remove them, set "
+                f"making.{name}={found[name]}, or name others with spectra=FOLDER"
+            )
+
+
 def write_spectra(
     rendered: Path, out: Path, split: str, config: SpectraConfig | None = None
 ) -> Iterator[float]:
-    """Makes what is missing of a split, first renditions first; yields the share that is done."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Makes what is missing of a split, first renditions first; yields the share that is done.
+
+    ValueError for a folder whose spectra were made in another way.
+    """
+    config = config or SpectraConfig()
+    claim(out, config)
     found = [path for path in rendered_tracks(rendered) if path.parent.name == split]
     found.sort(key=lambda path: (path.stem.rsplit("__r", 1)[-1], path.stem))
     for done, path in enumerate(found, 1):
@@ -132,5 +160,5 @@ def write_spectra(
         if not target.exists():
             track = load_track(path)
             if len(track.stems) > 1 and playable(track.instruments):
-                write_track(track, target, config or SpectraConfig())
+                write_track(track, target, config)
         yield done / len(found)

@@ -19,6 +19,7 @@ from bandmate.model.recall import (
     SHORTEST,
     Memory,
     asked,
+    fetch,
     lags,
     likeness_at,
     likeness_now,
@@ -142,3 +143,17 @@ def test_the_period_is_sought_where_the_past_lies() -> None:
 def test_recall_needs_a_spectrum() -> None:
     with pytest.raises(ValueError, match="recall = false"):
         Duet(dataclasses.replace(duet_tiny(), ears="codes"))
+
+
+@pytest.mark.parametrize("t_f", [250, 400, 700])
+def test_what_a_stream_has_forgotten_is_not_recalled_in_a_window_either(t_f: int) -> None:
+    x, start = music(3 * RING, period=90), RING + 40
+    column, heard = torch.arange(start, start + 5), start + t_f
+    memory = heard_in_pieces(x, (32, 5), heard)
+    told, score = memory.at(column, heard)
+    all_heard = torch.full((2, 5), heard)
+    where = places(likeness_at(novelty(x, x[:, :1]), all_heard), column, all_heard)
+    assert ((where.frame == NOWHERE) | (where.frame >= heard - RING)).all()
+    assert (where.frame[:, :, 0] == NOWHERE).all() == (t_f > RING)
+    assert torch.equal(told, fetch(x[..., :8].float(), where.frame))
+    assert torch.equal(score, where.score)

@@ -134,3 +134,13 @@ def test_overview_shows_a_tone_where_it_is_and_stays_small() -> None:
 
 def test_every_band_hears_something() -> None:
     assert (log_bands(32_000).sum(1) > 0.99).all()
+
+
+def test_the_peak_of_less_than_a_frame_counts() -> None:
+    overview = Overview()
+    overview.push(np.zeros(0, dtype=np.float32))
+    assert overview.loudest == 0
+    overview.push(np.full(100, -0.5, dtype=np.float32))
+    assert overview.loudest == 0.5
+    overview.push(np.full(700, 0.25, dtype=np.float32))
+    assert overview.loudest == 0.5

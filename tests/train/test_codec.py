@@ -3,10 +3,12 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from bandmate.codec.discriminator import (
     MultiResolutionDiscriminator,
@@ -50,6 +52,38 @@ def test_a_run_cut_off_in_any_stage_resumes_to_the_same_weights(
     whole, pieces = runs.load_codec(finished), runs.load_codec(tmp_path)
     for name, value in whole.state_dict().items():
         assert torch.equal(pieces.state_dict()[name], value), name
+
+
+def test_parts_of_a_batch_differ_and_must_fit(rendered: Path) -> None:
+    whole = presets.codec_tiny()
+    module = CodecTraining(dataclasses.replace(whole, parts=2, seed=7), rendered)
+    assert (module.loop.parts, module.loop.seed, module.loop.steps) == (2, 7, 12)
+    assert module.draw_part(0, 0).shape == (1, 32 * 640)
+    assert not torch.equal(module.draw_part(0, 0), module.draw_part(0, 1))
+    seeds = []
+    for rank in (0, 1):
+        module._trainer = SimpleNamespace(
+            global_rank=rank, world_size=2, current_epoch=0, is_global_zero=not rank
+        )  # type: ignore[assignment]
+        seeds.append(module.chance().initial_seed())
+    assert seeds[0] != seeds[1]
+    with pytest.raises(ValueError, match="batch of 2 crops cannot be cut into 3 parts"):
+        CodecTraining(dataclasses.replace(whole, parts=3), rendered)
+
+
+def test_one_part_is_drawn_as_before_there_were_parts(rendered: Path) -> None:
+    module = CodecTraining(presets.codec_tiny(), rendered)
+    assert torch.equal(module.draw_part(5, 0), module.crops.draw(2, 0, 5))
+
+
+def test_settings_of_an_early_run_are_gone_on_with(finished: Path, rendered: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    settings = yaml.safe_load((finished / "config.yaml").read_text())
+    for name in ("steps", "parts", "ema", "workers", "compile", "log_every", "validate_every"):
+        del settings[name]  # these came later
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(settings))
+    runs.refuse_another(presets.codec_tiny(), settings, tmp_path / "run")
+    assert runs.load_codec(tmp_path / "run").config == presets.codec_tiny().codec
 
 
 def test_encoder_and_codebooks_stand_still_after_the_fit(rendered: Path) -> None:
@@ -162,4 +196,4 @@ def test_the_whole_folder_does_as_well_as_its_part_train(rendered: Path, tmp_pat
     (tmp_path / "train" / "t2.npy").unlink()
     whole, part = (CodecTraining(presets.codec_tiny(), folder) for folder in (tmp_path, tmp_path / "train"))
     assert [path.name for path in whole.crops.paths] == ["t0.npy", "t1.npy"]
-    assert torch.equal(whole.draw(3), part.draw(3))
+    assert torch.equal(whole.draw_part(3, 0), part.draw_part(3, 0))

@@ -59,7 +59,7 @@ def test_targets_are_left_out_of_their_mixture_and_no_vocals() -> None:
 
 
 def test_spectra_are_made_once_and_alike(rendered: Path, spectra: Path, tmp_path: Path) -> None:
-    first, *others = sorted((spectra / "train").iterdir())
+    first, *others = sorted((spectra / "train").glob("*.safetensors"))
     for path in others:
         (tmp_path / path.name).write_bytes(b"kept")
     list(write_spectra(rendered, tmp_path, "train", CONFIG))
@@ -212,7 +212,7 @@ def test_it_learns_to_find_the_true_stem(tiny: CoherenceTrainConfig) -> None:
     optimizer = torch.optim.AdamW(training.encoder.parameters(), 3e-3)
     losses = []
     for step in range(60):
-        batch = training.draw(step % 6)
+        batch = training.draw_part(step % 6, 0)
         loss = contrastive_loss(*scores(training.encoder, batch, "both"), 0.5)
         optimizer.zero_grad()
         loss.backward()
@@ -224,3 +224,44 @@ def test_it_learns_to_find_the_true_stem(tiny: CoherenceTrainConfig) -> None:
 def test_spectra_that_are_not_there(tiny: CoherenceTrainConfig, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no spectra of tracks"):
         dataclasses.replace(tiny, spectra=str(tmp_path)).build(Path("unused"))
+
+
+def test_parts_of_a_batch_differ_and_must_fit(tiny: CoherenceTrainConfig) -> None:
+    whole, halves = (dataclasses.replace(tiny, parts=parts).build(Path("unused")) for parts in (1, 2))
+    step = next(step for step in range(20) if whole.mode(step) == "both")
+    before = whole.store.draw(4, 1, (0, step))
+    assert torch.equal(whole.draw_part(step, 0).mix, before.mix)
+    one, two = (halves.draw_part(step, part) for part in (0, 1))
+    assert len(one.group) <= 2 >= len(two.group)
+    assert one.mix.shape != two.mix.shape or not torch.equal(one.mix, two.mix)
+    with pytest.raises(ValueError, match="batch of 4 pairs cannot be cut into 3 parts"):
+        dataclasses.replace(tiny, parts=3).build(Path("unused"))
+    with pytest.raises(ValueError, match="1 pairs, a part of the batch, make no 2 groups"):
+        dataclasses.replace(tiny, parts=4, groups=2).build(Path("unused"))
+
+
+@pytest.fixture
+def no_tracks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bandmate.train.spectra.rendered_tracks", lambda _: [])
+
+
+@pytest.mark.usefixtures("no_tracks")
+def test_spectra_that_were_made_in_another_way_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    list(write_spectra(tmp_path / "rendered", out, "train", CONFIG))
+    list(write_spectra(tmp_path / "rendered", out, "train", CONFIG))
+    with pytest.raises(ValueError, match=r"made with making\.coded = 0\.5, not 0\.1") as told:
+        list(write_spectra(tmp_path / "rendered", out, "train", dataclasses.replace(CONFIG, coded=0.1)))
+    assert "\n" not in str(told.value)
+    (out / "making.json").write_text("[")
+    with pytest.raises(ValueError, match=r"making\.json is damaged"):
+        list(write_spectra(tmp_path / "rendered", out, "train", CONFIG))
+
+
+@pytest.mark.usefixtures("no_tracks")
+def test_spectra_that_do_not_tell_how_they_were_made_stay_usable(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "song.safetensors").touch()
+    for config in (CONFIG, SpectraConfig(mixtures=9)):
+        list(write_spectra(tmp_path / "rendered", tmp_path / "out", "train", config))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["song.safetensors"]

@@ -1,11 +1,13 @@
 """Runs as folders: what is in one already is not overwritten, and what cannot be trained is refused in one line."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from bandmate.codec.spectral import SpectralCodec
 from bandmate.model.duet import Duet
 from bandmate.train import presets, runs
 from bandmate.train.lm import DuetTraining
+from bandmate.train.samples import Samples
 from tests.train.golden import logged, tensorboard_tags
 from tests.train.test_processes import ENVIRONMENT, command
 
@@ -62,6 +65,7 @@ def told(capsys: pytest.CaptureFixture[str], *typed: object) -> str:
         ("decoder-tiny", ("model.width=64",), "is a run with model.width = 32, not 64"),
         ("decoder-tiny", ("model.t_f=-5",), "is a run with model.t_f = 0, not -5"),
         ("decoder-tiny", ("ema=0.9",), "is a run with ema = 0.0, not 0.9"),
+        ("decoder-tiny", ("steps_per_epoch=2",), "is a run with steps_per_epoch = 1, not 2"),
     ],
 )
 def test_another_module_does_not_go_on_with_a_run(
@@ -71,6 +75,64 @@ def test_another_module_does_not_go_on_with_a_run(
     typed = ["train", "lm", "--preset", preset, "--data", code_store, "--out", decoder, "--resume", "--quiet"]
     assert says in told(capsys, *typed, "--set", *SHORT, *settings)
     assert contents(decoder) == before
+
+
+@pytest.mark.parametrize(
+    ("kept", "now", "says"),
+    [
+        ((), ("only_t_f=-20",), "is a run with only_t_f = None, not -20"),
+        (("only_t_f=-20",), ("only_t_f=50",), "is a run with only_t_f = -20, not 50"),
+        (("only_k=5",), (), "is a run with only_k = 5, not None"),
+        ((), ("steps_per_epoch=7",), "is a run with steps_per_epoch = 1, not 7"),
+    ],
+)
+def test_what_a_begun_run_is_made_for_stays(
+    kept: tuple[str, ...], now: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    runs.remember(short("tiny", *kept), tmp_path)
+    settings = runs.settings_of(tmp_path)
+    assert settings is not None
+    runs.refuse_another(short("tiny", *now), settings, tmp_path)  # nothing is trained yet
+    (tmp_path / "last.ckpt").touch()
+    runs.refuse_another(short("tiny", *kept, "rate=1", "steps=9", "validate_every=3"), settings, tmp_path)
+    with pytest.raises(ValueError, match=re.escape(says)):
+        runs.refuse_another(short("tiny", *now), settings, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("levels", 3), ("codes", 64)])
+def test_a_codec_that_cannot_decode_the_model_is_refused_before_anything_is_written(
+    name: str, value: int, code_store: Path, tmp_path: Path
+) -> None:
+    codec = SimpleNamespace(**{"levels": 4, "codes": 32} | {name: value})
+    with pytest.raises(ValueError, match=f"has {value}: they are no pair"):
+        runs.train(short("tiny"), code_store, tmp_path / "run", False, False, callbacks=(Samples(codec),))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "bundle --codec c --lm l --preset cpu",
+            "--preset is for train codec, lm, coherence: leave it out of",
+        ),
+        ("bundle --codec c --lm l --resume", "--resume is for train"),
+        ("bundle --codec c --lm l --set batch=3", "--set is for train"),
+        ("bundle --codec c --lm l --init i", "--init is for train codec, lm: leave it out of train bundle"),
+        ("bundle --codec c --lm l --data d", "--data is for train"),
+        ("bundle --codec c --lm l --devices 2", "--devices is for train"),
+        ("codec --codec c", "--codec is for train lm, bundle: leave it out of train codec"),
+        ("coherence --codec c", "--codec is for train lm, bundle"),
+        ("coherence --init i", "--init is for train codec, lm"),
+        ("lm --lm l", "--lm is for train bundle: leave it out of train lm"),
+        ("lm --average", "--average is for train bundle: leave it out of train lm"),
+        ("codec --average", "--average is for train bundle"),
+    ],
+)
+def test_an_option_that_means_nothing_here_is_refused(
+    line: str, says: str, tmp_path: Path, capsys: Any
+) -> None:
+    assert says in told(capsys, "train", *line.split(), "--out", tmp_path / "out")
 
 
 def test_a_codec_does_not_go_on_with_the_run_of_a_model(decoder: Path, rendered: Path, capsys: Any) -> None:

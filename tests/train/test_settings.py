@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import pytest
@@ -31,7 +32,10 @@ def test_every_preset_takes_its_own_values(what: str) -> None:
     """Each plain field of each preset, set to what it is: nothing that is allowed is refused."""
     for make in TABLES[what].values():
         config = make()
-        plain = {name: value for name, value in vars(config).items() if isinstance(value, int | float | str)}
+        named = {
+            field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.init
+        }
+        plain = {name: value for name, value in named.items() if isinstance(value, int | float | str)}
         assert runs.override(config, [f"{name}={value}" for name, value in plain.items()]) == config
 
 
@@ -69,3 +73,39 @@ def test_lists_are_read_entry_by_entry(table: str, preset: str, setting: str, va
 def test_a_list_that_does_not_fit_is_told(preset: str, setting: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         runs.override(TABLES["lm"][preset](), [setting])
+
+
+@pytest.mark.parametrize(
+    ("table", "preset", "setting", "says"),
+    [
+        ("lm", "tiny", "batch=[", "batch takes a whole number"),
+        ("lm", "tiny", "rate=2020-13-45", "rate takes a number"),
+        ("lm", "tiny", "model.layers.x=3", "layers has no fields of its own"),
+        ("lm", "decoder-tiny", "model=3", "model has fields of its own"),
+        ("lm", "tiny", "model.kv_heads=0", "kv_heads must be 1 or more"),
+        ("lm", "decoder-tiny", "model.window=0", "window must be 1 or more"),
+        ("lm", "tiny", "model.hidden=0", "hidden must be 1 or more"),
+        ("lm", "tiny", "model.levels=0", "levels must be 1 or more"),
+        ("lm", "tiny", "workers=-1", "workers must be 0 or more"),
+        ("lm", "tiny", "model.kv_heads=3", "model.heads=4 is no multiple of model.kv_heads=3"),
+        ("lm", "tiny", "model.heads=3", "model.width=32 is no multiple of model.heads=3"),
+        ("lm", "tiny", "model.width=36", "gives each of 4 heads an odd width"),
+        ("codec", "tiny", "codec.levels=0", "levels must be 1 or more"),
+        ("codec", "tiny", "steps=3", "there is no field 'steps'"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_told_in_one_line(
+    table: str, preset: str, setting: str, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says) as told:
+        runs.override(TABLES[table][preset](), [setting])
+    assert "\n" not in str(told.value)
+
+
+def test_a_word_may_look_like_broken_yaml() -> None:
+    assert runs.override(TABLES["coherence"]["tiny"](), ["spectra=[a"]).spectra == "[a"
+
+
+def test_heads_are_looked_at_when_all_is_set() -> None:
+    config = runs.override(TABLES["lm"]["tiny"](), ["model.heads=8", "model.kv_heads=8"])
+    assert (config.model.heads, config.model.kv_heads) == (8, 8)
