@@ -119,7 +119,7 @@ class Duet(DuetNetwork):
         c = self.config
         instrument = instrument.expand(batch) if batch else instrument
         size, ring, device = len(instrument), c.window + BLOCK, self.embedding.device
-        caches = [self._empty_cache(slice(size), c.sinks + 2 * ring)]
+        caches = [self._empty_cache(slice(0, size), c.sinks + 2 * ring)]
         if guided:
             caches.append(self._empty_cache(slice(size, 2 * size), c.sinks + ring))
         return DuetState(
@@ -138,7 +138,7 @@ class Duet(DuetNetwork):
 
     def _empty_cache(self, rows: slice, slots: int) -> Cache:
         c = self.config
-        shape = (c.layers, rows.stop - (rows.start or 0), c.kv_heads, slots, c.width // c.heads)
+        shape = (c.layers, rows.stop - rows.start, c.kv_heads, slots, c.width // c.heads)
         keys, values = (self.embedding.new_zeros(shape) for _ in range(2))
         values[..., : c.sinks, :] = self.sinks[:, None]  # their keys are zero
         return Cache(rows, keys, values)
