@@ -59,7 +59,8 @@ class Arguments:
     device: str = "cpu"
     """Where to compute: cpu, cuda, cuda:1 ..."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the model's weights while it plays: bf16 is quicker in large batches, and draws other codes now and then."""
+    """Of the model's weights while it plays: bf16 is quicker in large batches where there are
+    instructions for it, and draws other codes now and then."""
     threads: int = 0
     """CPU threads; 0 = as many as torch takes by itself."""
     guidance: float | None = None
@@ -82,6 +83,7 @@ def main(argv: list[str]) -> int:
 
         torch.set_num_threads(args.threads)
     from bandmate.checkpoint import load_bundle
+    from bandmate.commands.precision import warn_of_slow_bfloat16
     from bandmate.sweep.generation import GenerationConfig, generate_folder
 
     places = places_of(args)
@@ -92,6 +94,7 @@ def main(argv: list[str]) -> int:
         places, args.clips, spec, args.seed, args.batch, args.device,
         args.null_input, args.shuffle_input, args.like, args.precision,
     )  # fmt: skip
+    warn_of_slow_bfloat16(args.precision, args.device)
     with progress() as tell:
         folder = generate_folder(bundle, args.rendered, args.out, config, tell)
     print(summary(list(folder.rows.values()), args.out))

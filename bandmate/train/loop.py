@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
+from bandmate.nn.precision import is_quick_in_bfloat16
 from bandmate.train.flops import Meter
 from bandmate.train.machine import Machine, is_sharded, loggers, reshard, shard, strategy
 
@@ -31,14 +32,15 @@ class LoopConfig:
     """How long, how often saved; steps are optimiser steps of the model.
 
     parts: pieces of a step's batch; a multiple of the number of processes. ema: decay per step of the averaged copy
-    of the weights, 0 = none. compile: backend of torch.compile, such as inductor; empty = none.
+    of the weights, 0 = none. compile: backend of torch.compile, such as inductor; empty = none. precision: Lightning's;
+    auto = bf16-mixed on a device that is quick in it, else 32-true.
     """
 
     steps: int
     steps_per_epoch: int = 100  # a killed run resumes at the last multiple of it
     validate_every: int = 5  # epochs
     workers: int = 0
-    precision: str = "bf16-mixed"
+    precision: str = "auto"
     parts: int = 1
     ema: float = 0.0
     compile: str = ""
@@ -260,6 +262,14 @@ def interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
+def precision_on(wanted: str, accelerator: str) -> str:
+    """What "auto" means where training runs; all else as it is."""
+    if wanted != "auto":
+        return wanted
+    device = "cuda" if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+    return "bf16-mixed" if is_quick_in_bfloat16(device) else "32-true"
+
+
 def make_trainer(
     module: Training, run_dir: Path, progress: bool, machine: Machine, callbacks: tuple[Callback, ...]
 ) -> L.Trainer:
@@ -269,7 +279,7 @@ def make_trainer(
     own_parts = loop.parts // machine.processes
     return L.Trainer(
         max_epochs=-(-loop.steps // loop.steps_per_epoch),
-        precision=loop.precision,  # type: ignore[arg-type]
+        precision=precision_on(loop.precision, machine.accelerator),  # type: ignore[arg-type]
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.nodes,

@@ -35,6 +35,7 @@ class PaperTrainConfig(LanguageConfig):
     validate_every: int = 1
     validation_batches: int = 16
     workers: int = 4
+    precision: str = "bf16-mixed"
 
     def build(self, data: Path) -> "PaperTraining":
         """Its training on a prepared store whose codec the model's levels, codes and latent are made to fit."""

@@ -79,13 +79,14 @@ class Arguments:
     device: str = "cpu"
     """Where to compute: cpu, cuda ..."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the model's weights while it plays: bf16 is quicker in large batches."""
+    """Of the model's weights while it plays: bf16 is quicker in large batches where there are instructions for it."""
     threads: int = 0
     """CPU threads of each process; 0 = as many as torch takes by itself, 1 with several workers."""
 
 
 def run(args: Arguments) -> None:
     check(args)
+    from bandmate.commands.precision import warn_of_slow_bfloat16
     from bandmate.sweep import grid as grids
     from bandmate.sweep import plane
     from bandmate.sweep.report import markdown
@@ -93,6 +94,7 @@ def run(args: Arguments) -> None:
 
     points = grids.load(args.grid)
     grid, sweep = plane.begin((*points, *offline(args, {point.name for point in points})), sweep_of(args))
+    warn_of_slow_bfloat16(args.precision, args.device)
     with progress("points") as tell:
         rows = plane.run(sweep, grid, Spread(args.workers, args.cluster, args.gpus), tell)
     print(markdown(rows), end="")
