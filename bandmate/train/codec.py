@@ -23,6 +23,7 @@ from bandmate.codec.loss import LONG, SHORT, MultiScaleSpectralLoss, PartialsLos
 from bandmate.codec.spectral import Controls, SpectralCodec, SpectralConfig
 from bandmate.codec.synthesis import OVERLAP, SynthesisState
 from bandmate.train.loop import LoopConfig, Training, cosine_with_warmup, set_rate, split_parameters
+from bandmate.train.optimizers import Muon
 
 PARTS_APART = 100_000_007  # more than steps, so that no two parts of a run draw alike
 
@@ -130,7 +131,7 @@ class CodecTraining(Training):
         matrices, others = split_parameters(self.codec, lambda name: not heads & set(name.split(".")))
         judge = self.discriminator.parameters()
         return [
-            torch.optim.Muon(matrices, self.config.rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            Muon(matrices, self.config.rate, weight_decay=0.01),
             torch.optim.AdamW(others, self.config.rate, betas=(0.8, 0.99), weight_decay=1e-3, foreach=True),
             torch.optim.AdamW(judge, 3e-4, betas=(0.8, 0.99), weight_decay=1e-3, foreach=True),
         ]

@@ -18,7 +18,7 @@ from bandmate.spec import StreamSpec
 from bandmate.train.augment import OFF, AugmentConfig, augment
 from bandmate.train.language import LanguageConfig, LanguageTraining
 from bandmate.train.loop import split_parameters
-from bandmate.train.optimizers import Together
+from bandmate.train.optimizers import Muon, Together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +143,7 @@ class DuetTraining(LanguageTraining):
         matrices, others = split_parameters(
             self.model, lambda name: name.startswith(("heard", "played", "front", "recall"))
         )
-        muon = torch.optim.Muon(matrices, c.rate, weight_decay=c.weight_decay, adjust_lr_fn="match_rms_adamw")
+        muon = Muon(matrices, c.rate, c.weight_decay)
         adam = torch.optim.AdamW(others, c.rate, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
         return Together(muon, adam)
 
