@@ -26,12 +26,14 @@ from bandmate.model.sampling import Sampler
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT = "duet-small"
 SECTIONS = ("codec", "model", "sampling")
-DRAWING = ("temperature", "top_k", "guidance")
+DRAWING = ("temperature", "top_k", "guidance", "plausible")
+COUNTS = ("top_k", "plausible")  # those of whole numbers
 PAPER_SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_k": 200, "guidance": 1.0}  # appendix A.5
 DUET_GUIDANCE = {
-    0.0: (4.0, 2.5),
-    1.0: (3.0, 2.0),
+    0.0: (8.0, 4.0),
+    1.0: (6.0, 3.0),
 }  # t_f -> of level 1 and of the finer: what suits the bundled duet
+DUET_PLAUSIBLE = 10  # codes that it chooses among
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,11 +119,11 @@ def drawings(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def check_value(name: str, value: Any, where: str) -> None:
-    """ValueError unless it is a number or a list of them; of top_k whole ones."""
-    numbers = int if name == "top_k" else (int, float)
+    """ValueError unless it is a number or a list of them; whole ones where codes are counted."""
+    numbers = int if name in COUNTS else (int, float)
     each = value if isinstance(value, list) else [value]
     if not each or any(isinstance(one, bool) or not isinstance(one, numbers) for one in each):
-        what = "a whole number" if name == "top_k" else "a number"
+        what = "a whole number" if name in COUNTS else "a number"
         raise ValueError(f"{where}, {name} wants {what}, or a list with one for each level, not {value!r}")
 
 
@@ -187,7 +189,7 @@ def advised_sampling(model: Any) -> dict[str, Any]:
         return dict(PAPER_SAMPLING)
     finer = model.config.levels - 1
     by_t_f = {t_f: {"guidance": [first, *[rest] * finer]} for t_f, (first, rest) in DUET_GUIDANCE.items()}
-    return PAPER_SAMPLING | by_t_f[0.0] | {"by_t_f": by_t_f}
+    return PAPER_SAMPLING | by_t_f[0.0] | {"plausible": DUET_PLAUSIBLE, "by_t_f": by_t_f}
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -85,7 +85,10 @@ def test_by_t_f_is_looked_at_when_a_bundle_is_read(folder: Path, by_t_f: object)
 @pytest.mark.parametrize(
     ("sampling", "says"),
     [
-        ({"guidence": 2.0}, "unknown key 'guidence'; known are temperature, top_k, guidance, by_t_f"),
+        (
+            {"guidence": 2.0},
+            "unknown key 'guidence'; known are temperature, top_k, guidance, plausible, by_t_f",
+        ),
         ({7: 2.0}, "unknown key '7'"),
         (
             {"guidance": "much"},
@@ -102,6 +105,8 @@ def test_by_t_f_is_looked_at_when_a_bundle_is_read(folder: Path, by_t_f: object)
         ({"by_t_f": {0.5: {"guidance": "much"}}}, "sampling, by_t_f 0.5, guidance wants a number"),
         ({"by_t_f": {0.5: {"top_k": -1}}}, "sampling, by_t_f 0.5, top-k must be at least 1"),
         ({"guidance": [2.0, 1.0]}, "sampling, guidance has 2 entries, the codec 4 levels"),
+        ({"plausible": 1.5}, "sampling, plausible wants a whole number"),
+        ({"plausible": 0}, "plausible must be at least 1, not 0"),
         ({"by_t_f": {1: {"top_k": [9] * 5}}}, "sampling, by_t_f 1, top_k has 5 entries, the codec 4 levels"),
     ],
 )

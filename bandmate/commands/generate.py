@@ -69,6 +69,8 @@ class Arguments:
     """Of the sampling, 0 = always the likeliest; default: the model's own."""
     top_k: int | None = None
     """Sample among this many; default: the model's own."""
+    plausible: int | None = None
+    """Guidance chooses among this many codes, the likeliest without it; default: the model's own."""
     null_input: bool = False
     """The model hears nothing: the unconditional system."""
     shuffle_input: bool = False

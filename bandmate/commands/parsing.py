@@ -38,6 +38,7 @@ def drawing_in_range(args: Any) -> None:
             "--guidance": (args.guidance, 0, 100),
             "--temperature": (args.temperature, 0, 100),
             "--top-k": (args.top_k, 1, 1_000_000),
+            "--plausible": (args.plausible, 1, 1_000_000),
         }
     )
 

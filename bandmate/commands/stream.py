@@ -58,6 +58,8 @@ class Arguments:
     """Of the sampling, 0 = always the likeliest; default: the model's own."""
     top_k: int | None = None
     """Sample among this many; default: the model's own."""
+    plausible: int | None = None
+    """Guidance chooses among this many codes, the likeliest without it; default: the model's own."""
     listen: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 0.0
     """Only listen for so long before the first note."""
     mix: Annotated[Path | None, FILE] = None

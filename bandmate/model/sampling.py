@@ -9,16 +9,19 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """Temperature, top-k and guidance, each for all levels or one per level.
+    """Temperature, top-k, guidance and what it may choose among, each for all levels or one per level.
 
-    Guidance g moves the logits to ``null + g * (given - null)`` (classifier-free; Ho and Salimans 2022); 1 is none.
-    Temperature 0 takes the most probable code. ``players`` names the rows of a batch, so that a player's draws do not
+    Guidance g moves the logits to ``null + g * (given - null)`` (classifier-free; Ho and Salimans 2022); 1 is none. Above
+    1 it chooses among the ``plausible`` codes that were the likeliest before it (None: among all): far down, where both
+    logits are little but noise, their difference would lift codes that nobody would play. Temperature 0 takes the most
+    probable code. ``players`` names the rows of a batch, so that a player's draws do not
     depend on who else is served with it.
     """
 
     temperature: float | tuple[float, ...] = 1.0
     top_k: int | tuple[int, ...] = 200
     guidance: float | tuple[float, ...] = 1.0
+    plausible: int | tuple[int, ...] | None = None
     seed: int = 0
     players: tuple[int, ...] | None = None
 
@@ -29,6 +32,8 @@ class Sampler:
             raise ValueError(f"top-k must be at least 1, not {self.top_k}")
         if min(np.atleast_1d(self.guidance)) < 0 or not np.all(np.isfinite(self.guidance)):
             raise ValueError(f"guidance must be 0 or more, not {self.guidance}")
+        if self.plausible is not None and min(np.atleast_1d(self.plausible)) < 1:
+            raise ValueError(f"plausible must be at least 1, not {self.plausible}")
 
     @property
     def guided(self) -> bool:
@@ -41,10 +46,15 @@ class Sampler:
         Args:
             given, null: [B, K, V], of all levels; or [..., V], of the one that ``level`` names.
         """
-        guidance = torch.as_tensor(self.guidance, dtype=given.dtype, device=given.device)
-        if guidance.ndim:
-            guidance = guidance[:, None] if level is None else guidance[level]
-        return null + guidance * (given - null)
+        guidance = of_level(torch.as_tensor(self.guidance, dtype=given.dtype, device=given.device), level)
+        guided = null + guidance * (given - null)
+        if self.plausible is None or not self.guided:
+            return guided
+        counts = of_level(torch.as_tensor(self.plausible, device=given.device), level)
+        counts = counts.clamp(max=given.shape[-1])
+        best = given.topk(int(counts.max())).values
+        least = best.gather(-1, (counts - 1).expand(*best.shape[:-1], 1))
+        return guided.masked_fill((given < least) & (guidance > 1), -torch.inf)
 
     def __call__(self, logits: Tensor, column: int) -> Tensor:
         """logits [B, K, V] of one column, codes only -> codes [B, K]."""
@@ -68,6 +78,13 @@ class Sampler:
             bits = np.random.Philox(key=[self.seed, player], counter=[0, 0, column, level])
             np.random.Generator(bits).random(out=rows[level])
         return rows
+
+
+def of_level(values: Tensor, level: int | None) -> Tensor:
+    """One value for all levels, or [K] of them, against logits: of all levels [K, 1], or of one [1]."""
+    if not values.ndim:
+        return values[None]
+    return values[:, None] if level is None else values[level][None]
 
 
 def gumbel(uniform: np.ndarray) -> np.ndarray:

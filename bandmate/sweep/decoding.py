@@ -39,11 +39,12 @@ MEMORY = Memory()
 class Setting:
     """How codes are drawn.
 
-    guidance: of level 1; share: how much of it the finer levels have, 0 is none. first, finer: the temperatures of level
-    1 and of the others.
+    guidance: of level 1; plausible: among how many codes it chooses, 0 is all; share: how much of it the finer levels
+    have, 0 is none. first, finer: the temperatures of level 1 and of the others.
     """
 
     guidance: float = 1.0
+    plausible: int = 0
     share: float = 1.0
     first: float = 1.0
     finer: float = 1.0
@@ -54,16 +55,18 @@ class Setting:
         temperature = [self.first, *[self.finer] * (levels - 1)]
         rest = 1 + self.share * (self.guidance - 1)
         guidance = self.guidance if rest == self.guidance else [self.guidance, *[rest] * (levels - 1)]
-        return {"temperature": temperature, "top_k": self.top_k, "guidance": guidance}
+        drawn = {"temperature": temperature, "top_k": self.top_k, "guidance": guidance}
+        return drawn | {"plausible": self.plausible} if self.plausible else drawn
 
     def but(self, field: str, value: Any) -> "Setting":
-        """With another value of one field. Without guidance there is nothing to have a share of."""
+        """With another value of one field. Without guidance there is nothing to choose, nor to have a share of."""
         other = replace(self, **{field: value})
-        return replace(other, share=1.0) if other.guidance == 1 else other
+        return replace(other, share=1.0, plausible=0) if other.guidance == 1 else other
 
     @property
     def name(self) -> str:
-        return f"g{self.guidance:g}_s{self.share:g}_t{self.first:g}-{self.finer:g}_top{self.top_k}"
+        among = f"_p{self.plausible}" if self.plausible else ""
+        return f"g{self.guidance:g}{among}_s{self.share:g}_t{self.first:g}-{self.finer:g}_top{self.top_k}"
 
 
 SEARCHED = tuple(field.name for field in fields(Setting))  # in this order
@@ -77,7 +80,8 @@ class DecodingConfig:
     scoring: ScoreConfig
     t_f: tuple[float, ...] = (-1.0, -0.4, 0.0, 1.0)
     k: float = 0.1
-    guidance: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
+    guidance: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    plausible: tuple[int, ...] = (10, 30, 0)
     share: tuple[float, ...] = (0.5, 1.0)
     first: tuple[float, ...] = (0.7, 0.85, 1.0)
     finer: tuple[float, ...] = (0.8, 0.9, 1.0)
@@ -108,13 +112,19 @@ class Search:
             tried.append(reference)
             scores = {REFERENCE: reference}
             for field in SEARCHED * c.rounds:
-                for setting in (best.but(field, value) for value in getattr(c, field)):
+                for setting in self.around(best, field):
                     if setting not in scores:
                         scores[setting] = self.score(setting, t_f, store, reference)
                         tried.append(scores[setting])
                         tell(len(tried), len(c.t_f) * self.most)
                 best = max(scores, key=lambda each: value_of(scores[each]))
         return tried
+
+    def around(self, best: Setting, field: str) -> list[Setting]:
+        """The settings that differ from the best so far in one field; the first guidance has the first ``plausible``."""
+        c = self.config
+        begin = best if best.guidance != 1 else replace(best, plausible=c.plausible[0])
+        return [begin.but(field, value) for value in getattr(c, field)]
 
     @property
     def most(self) -> int:
@@ -213,7 +223,9 @@ def to_store(rows: Sequence[Row], levels: int) -> dict[str, Any]:
     best = {t_f: setting_of(row) for t_f, row in sorted(best_by_t_f(rows).items())}
     nearest = best[min(best, key=lambda t_f: abs(t_f - DEFAULT_T_F))]
     by_t_f = {t_f: setting.sampling(levels) for t_f, setting in best.items()}
-    return {"sampling": nearest.sampling(levels) | {"by_t_f": by_t_f}}
+    common = set.intersection(*map(set, by_t_f.values()))  # what one of them leaves out must not be inherited
+    everywhere = {name: value for name, value in nearest.sampling(levels).items() if name in common}
+    return {"sampling": everywhere | {"by_t_f": by_t_f}}
 
 
 def setting_of(row: Mapping[str, Any]) -> Setting:
@@ -223,7 +235,7 @@ def setting_of(row: Mapping[str, Any]) -> Setting:
 def markdown(rows: Sequence[Row]) -> str:
     """Every setting by t_f; the reference first, the winner marked."""
     best = {row["name"] for row in best_by_t_f(rows).values()}
-    head = ["", "t_f (s)", "guidance", "share", "T level 1", "T finer", "top-k"]
+    head = ["", "t_f (s)", "guidance", "plausible", "share", "T level 1", "T finer", "top-k"]
     head += ["objective", "NC", "NB", "chroma", "onsets", "Fréchet distance", "silent share"]
     lines = [head]
     for row in rows:

@@ -181,7 +181,9 @@ class System:
         self.bundle = dataclasses.replace(bundle, codec=self.codec, model=self.model)
         self.player = self.model if config.precision == "fp32" else narrowed(self.model)
         sampling = sampling_for(bundle.card, config.spec.t_f_seconds if config.spec else None)
-        self.sampling = sampling | ({"guidance": 0.0} if config.null_input else {})  # 0: the null row alone
+        self.sampling = sampling | (
+            {"guidance": 0.0} if config.null_input else {}
+        )  # 0: the null row alone, unrestricted
         self.offline = not hasattr(self.model, "play")
         self.spec = config.spec if config.spec and not self.offline else offline_spec(self.model, self.frames)
         self._check()

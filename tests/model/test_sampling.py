@@ -74,9 +74,43 @@ def test_guidance_per_level() -> None:
         torch.testing.assert_close(sampler.guide(given[:, level], null[:, level], level), expected)
 
 
+def test_guidance_chooses_among_what_was_plausible_before_it() -> None:
+    given, null = torch.tensor([[3.0, 2.0, 1.0, 0.0]]), torch.tensor([[3.0, 0.0, 0.0, -9.0]])
+    free = Sampler(guidance=4.0).guide(given, null, 0)
+    assert free.argmax() == 3  # what neither would have played
+    chosen = Sampler(guidance=4.0, plausible=2).guide(given, null, 0)
+    assert torch.equal(chosen, torch.tensor([[3.0, 8.0, -torch.inf, -torch.inf]]))
+    assert torch.equal(Sampler(guidance=4.0, plausible=9).guide(given, null, 0), free)  # more than there are
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0, (1.0, 0.5)])
+def test_without_guidance_everything_is_plausible(guidance: float | tuple[float, ...]) -> None:
+    """Else the deaf player of guidance 0 would be told by what is plausible what the other one hears."""
+    given, null = torch.randn(2, 3, 2, 50, generator=torch.Generator().manual_seed(0)).unbind()
+    guided = Sampler(guidance=guidance, plausible=1).guide(given, null)
+    assert torch.equal(guided, Sampler(guidance=guidance).guide(given, null))
+
+
+def test_what_is_plausible_per_level() -> None:
+    given, null = torch.randn(2, 3, 4, 50, generator=torch.Generator().manual_seed(0)).unbind()
+    sampler = Sampler(guidance=(2.0, 1.0, 3.0, 2.0), plausible=(5, 5, 1, 50))
+    guided = sampler.guide(given, null)
+    assert guided.isfinite().sum(-1).tolist() == [[5, 50, 1, 50]] * 3
+    for level, (guidance, plausible) in enumerate(zip((2.0, 1.0, 3.0, 2.0), (5, 5, 1, 50))):
+        alone = Sampler(guidance=guidance, plausible=plausible).guide(given[:, level], null[:, level])
+        torch.testing.assert_close(guided[:, level], alone)
+        torch.testing.assert_close(sampler.guide(given[:, level], null[:, level], level), alone)
+    drawn = torch.stack([sampler(guided, column) for column in range(40)])
+    best = given.topk(5).indices[:, 0]
+    assert (drawn[:, :, 0, None] == best).any(-1).all()
+    assert torch.equal(drawn[:, :, 2], given[:, 2].argmax(-1).expand(40, -1))
+
+
 @pytest.mark.parametrize(
     "bad",
     [
+        {"plausible": 0},
+        {"plausible": (3, -1)},
         {"temperature": -1.0},
         {"top_k": 0},
         {"guidance": float("nan")},

@@ -25,7 +25,7 @@ from tests.evaluate.fakes import listener
 
 def search(bundle: Bundle, rendered: Path, out: Path, **more: Any) -> Search:
     config = DecodingConfig(
-        ScoreConfig(listener, out / "heard", groups=False), t_f=(0.2,), guidance=(1.0, 2.0), share=(1.0,),
+        ScoreConfig(listener, out / "heard", groups=False), t_f=(0.2,), guidance=(1.0, 2.0), plausible=(3, 0), share=(1.0,),
         first=(0.5, 1.0), finer=(1.0,), top_k=(8, 200), places=PlacesConfig(frames=75, post=25, most=None), clips=4, batch=4,
     )  # fmt: skip
     return Search(bundle, rendered, out, dataclasses.replace(config, **more))
@@ -43,16 +43,26 @@ def test_every_setting_is_tried_once_from_the_papers_on(tried: tuple[Search, lis
     rows = tried[1]
     settings = [decoding.setting_of(row) for row in rows]
     assert settings[0] == decoding.REFERENCE
-    assert len(settings) == len(set(settings)) == 4  # one more of each field that has two values
+    assert settings[1] == Setting(
+        guidance=2.0, plausible=3
+    )  # guidance is tried among the first of `plausible`
+    fields = [Setting(guidance=2.0), Setting(first=0.5), Setting(top_k=8)]
+    varied = (
+        4 if decoding.value_of(rows[1]) > decoding.value_of(rows[0]) else 3
+    )  # of no guidance all is plausible
+    assert len(settings) == len(set(settings)) == len(fields) + varied - 2
     assert rows[0]["may_be_taken"]
     folders = [one.name for one in (tried[0].out / "clips").iterdir()]
-    assert len(folders) == 4
+    assert len(folders) == len(settings)
 
 
 def test_a_share_of_no_guidance_is_nothing_new() -> None:
     assert Setting().but("share", 0.5) == Setting()
     assert Setting(guidance=2.0, share=0.5).but("guidance", 1.0) == Setting()
     assert Setting(guidance=2.0).but("share", 0.5) == Setting(guidance=2.0, share=0.5)
+    assert (
+        Setting().but("plausible", 9) == Setting(guidance=2.0, plausible=9).but("guidance", 1.0) == Setting()
+    )
 
 
 def test_what_was_tried_is_not_tried_again(
@@ -89,6 +99,17 @@ def test_the_best_that_may_be_taken_is_stored() -> None:
     text = decoding.markdown(rows)
     assert "not taken" in text
     assert text.count("| best |") == 2
+
+
+def test_what_one_t_f_does_without_is_not_inherited_from_the_others() -> None:
+    rows = [
+        row(Setting(guidance=8.0, plausible=10), 0.9, t_f=-0.4),
+        row(Setting(guidance=3.0), 0.9, t_f=1.0),
+    ]
+    stored = decoding.to_store(rows, 4)
+    assert sampling_for(stored, -1.0)["plausible"] == 10
+    assert "plausible" not in sampling_for(stored, 1.0)
+    assert sampling_for(decoding.to_store(rows[:1], 4), None)["plausible"] == 10
 
 
 def test_pieces_are_joined_without_a_seam() -> None:

@@ -15,7 +15,7 @@ NETWORK = tyro.conf.arg(metavar="NAME_OR_PATH")
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Search guidance, temperature and top-k for each t_f; print the best as YAML.
+    """Search guidance, what it may choose among, temperature and top-k for each t_f; print the best as YAML.
 
     One after the other, from the paper's setting (T = 1, top-k 200, no guidance), which stays as a row. The objective
     is the mean of normalised coherence, beat F1, chroma and onset agreement; docs/sweep.md tells all of it.
@@ -32,8 +32,10 @@ class Arguments:
     """Seconds."""
     k: float = 0.1
     """Seconds per call."""
-    guidance: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
+    guidance: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     """Tried first."""
+    plausible: tuple[int, ...] = (10, 30, 0)
+    """Among how many codes, the likeliest without it, guidance chooses, tried next (and the first at once); 0 = all."""
     share: tuple[float, ...] = (0.5, 1.0)
     """How much of the guidance of level 1 the finer levels have, tried next."""
     first: tuple[float, ...] = (0.7, 0.85, 1.0)
@@ -82,7 +84,8 @@ def run(args: Arguments) -> None:
         Choice(args.coherence, args.beats, args.embedding), args.out / "heard", groups=False
     )
     config = DecodingConfig(
-        scoring, args.t_f, args.k, args.guidance, args.share, args.first, args.finer, args.top_k, args.rounds,
+        scoring, args.t_f, args.k,
+        args.guidance, args.plausible, args.share, args.first, args.finer, args.top_k, args.rounds,
         PlacesConfig(args.split, round(args.seconds * 50), seed=args.seed), args.clips, args.batch, args.device,
     )  # fmt: skip
     bundle = load_bundle(args.model)
@@ -96,6 +99,7 @@ def run(args: Arguments) -> None:
 def check(args: Arguments) -> None:
     seconds_list("--t-f", args.t_f)
     seconds_list("--guidance", args.guidance, 0.0, 100.0)
+    seconds_list("--plausible", args.plausible, 0, 1_000_000)
     seconds_list("--share", args.share, 0.0, 1.0)
     seconds_list("--first", args.first, 0.0, 100.0)
     seconds_list("--finer", args.finer, 0.0, 100.0)
