@@ -1,6 +1,7 @@
 """What `bandmate plan` tells: the table, the advice, the report, the picture."""
 
 import dataclasses
+import math
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -171,7 +172,9 @@ class Measured:
 
 
 def slack_cell(slack: float) -> str:
-    return f"{1000 * slack:.0f}" if slack >= -1e-9 else f"({1000 * slack:.0f})"
+    """Whole milliseconds, rounded down; in brackets below 0."""
+    whole = math.floor(1000 * slack + 1e-6)
+    return f"{whole}" if whole >= 0 else f"({whole})"
 
 
 def ms(seconds: float) -> str:

@@ -131,7 +131,7 @@ class Times:
 
     def shares(self) -> dict[str, float]:
         """Of the work, by part; what is between the parts is ``other``. They sum to 1."""
-        total = sum(self.steps)
+        total = sum(self.steps) or 1.0
         shares = {name: spent / total for name, spent in self.parts.items()}
         return shares | {"other": max(0.0, 1.0 - sum(shares.values()))}
 
@@ -222,7 +222,7 @@ def measure(
         for probe in probes:
             due = max(1, round(min(seconds, turn) / probe.spec.k_seconds))
             worked = sum(sum(each.times.steps) for each in probes)
-            if worked < most or not probe.times.steps:
-                probe.run(due - len(probe.times.steps), pause)
+            calls = due - len(probe.times.steps)
+            probe.run(calls if worked < most else int(not probe.times.steps), pause)
             if progress is not None:
                 progress(sum(each.times.audio for each in probes))
