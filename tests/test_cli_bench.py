@@ -38,7 +38,8 @@ def test_the_report(ticker: Ticker, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert report["machine"] == host.describe()
     assert report["on_processor"] == pytest.approx(0.5)
     assert report["bandwidth_gb_s"]["read"] == 10
-    assert report["memory_mb"]["peak"] >= report["memory_mb"]["end"] > 0
+    memory = report["memory_mb"]
+    assert memory["peak"] + 1 >= max(memory["warm"], memory["end"]) > 0
     assert {"bandmate", "torch"} <= set(report["versions"])
     said = capsys.readouterr()
     assert not said.err

@@ -73,8 +73,8 @@ def measured(args: Arguments) -> dict[str, Any]:
     player = players.load_player(args.model, args.precision, args.threads, args.guidance)
     t_f, ks = place(args, player)
     probes = player.probes(t_f, ks, args.audio or players.DEMO)
-    share = players.run_probes(player, probes, args.seconds, args.quick)
-    held = {"end": round(host.memory()), "peak": round(host.peak_memory())}
+    timed = players.run_probes(player, probes, args.seconds, args.quick)
+    held = {"warm": round(timed.warm), "end": round(host.memory()), "peak": round(host.peak_memory())}
     weights = bandwidth.weights_of(player.bundle.codec, player.bundle.model)
     traffic = [bandwidth.bytes_per_step(probe, weights) for probe in probes]
     speed = bandwidth.bandwidth(max(round(each.total / probe.spec.k) for each, probe in zip(traffic, probes)))
@@ -93,7 +93,7 @@ def measured(args: Arguments) -> dict[str, Any]:
             "resident_mb": round(speed.resident_bytes / 1e6, 2),
         },
         "machine": host.describe() | {"load_average": before},
-        "on_processor": round(share, 3),
+        "on_processor": round(timed.share, 3),
         "versions": versions(),
     }
 
@@ -143,7 +143,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"memory read at {speed['read']:g} GB/s, copied at {speed['copy']:g} GB/s; {speed['resident_mb']:g} MB, as much as"
         f" a column reads, again and again at {speed['resident']:g} GB/s",
         "floor: the time to read weights and caches of a chunk from memory; what stays in a cache may be quicker",
-        f"memory of the process: {held['end']} MB, at most {held['peak']} MB",
+        f"memory of the process: {held['warm']} MB when warm, {held['end']} MB at the end, at most {held['peak']} MB",
     ]
 
 

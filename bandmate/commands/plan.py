@@ -151,10 +151,10 @@ def run(args: Arguments, player: players.Player, probes: "list[Probe]") -> tuple
     from bandmate.stream.jitter import Sleeper
 
     if args.jitter is not None:
-        return players.run_probes(player, probes, args.seconds, args.quick, PAUSE), []
+        return players.run_probes(player, probes, args.seconds, args.quick, PAUSE).share, []
     with Sleeper(args.block) as sleeper:
-        share = players.run_probes(player, probes, args.seconds, args.quick, PAUSE)
-    return share, sleeper.lateness
+        timed = players.run_probes(player, probes, args.seconds, args.quick, PAUSE)
+    return timed.share, sleeper.lateness
 
 
 def latency(args: Arguments, geometry: "Geometry", lateness: list[float], card: "Delay | None") -> "Latency":

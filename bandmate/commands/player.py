@@ -113,11 +113,20 @@ def load_player(model: str, precision: str, threads: int, guidance: float | None
     return Player(bundle, precision_of(plain, bundle), guidance)
 
 
+@dataclass(frozen=True)
+class Run:
+    """share: of the work's wall time that was spent on a processor. warm: MB that the process held when it began."""
+
+    share: float
+    warm: float
+
+
 def run_probes(
     player: Player, probes: "list[Probe]", seconds: float, quick: bool = False, pause: float = 0.0
-) -> float:
-    """Warms and times them under a progress bar. Returns the share of the work's wall time spent on a processor."""
+) -> Run:
+    """Warms and times them under a progress bar."""
     from bandmate.commands.stream import progress_bar
+    from bandmate.stream import host
     from bandmate.stream.measure import measure, window_of
 
     window = window_of(player.bundle.model)
@@ -127,10 +136,11 @@ def run_probes(
             probe.warm(window)
             if progress:
                 progress(done + 1)
+        warm = host.memory()
         told = progress and (lambda done: progress(len(probes) + done))
         measure(probes, seconds, pause, most, told)
     work = sum(sum(probe.times.steps) for probe in probes)
-    return sum(probe.times.cpu for probe in probes) / work if work else 1.0
+    return Run(sum(probe.times.cpu for probe in probes) / work if work else 1.0, warm)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
