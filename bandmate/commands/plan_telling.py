@@ -112,7 +112,9 @@ class Measured:
             "",
         ]
         if spec is None:
-            return [*head, *body, f"nothing can be played in time here. {self.advice.reason}", *self.files()]
+            again = "; measure again when nothing else runs" if self.share < host.BUSY else ""
+            told = f"nothing can be played in time here. {self.advice.reason}{again}"
+            return [*head, *body, told, *self.files()]
         return [
             *head,
             *body,
@@ -161,6 +163,7 @@ class Measured:
         return rows
 
     def picture(self) -> bytes:
+        from bandmate.stream import host
         from bandmate.stream.measure import quantile
         from bandmate.stream.plan_picture import Plan, draw
 
@@ -168,6 +171,8 @@ class Measured:
         about = f"{self.about['processor']}, {self.about['threads']} thread"
         about += "s" if self.about["threads"] > 1 else ""
         title = f"{self.player.bundle.name} ({self.player.precision}) on {about}"
+        if self.share < host.BUSY:
+            title += f"; busy: the work had a processor {100 * self.share:.0f} % of its time"
         return draw(Plan(self.machine, self.advice, self.t_fs, median, title, self.spent()))
 
 

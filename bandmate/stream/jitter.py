@@ -3,8 +3,10 @@
 Standard library only, so that the process that sleeps starts at once and does nothing else.
 """
 
+import contextlib
 import math
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -38,12 +40,14 @@ def worst(lateness: Sequence[float]) -> float:
 
 
 def sleep_beside(block: float, pipe: Any) -> None:
-    """What the other process does: says that it has begun, sleeps until it is told to stop, sends what it noted."""
-    pipe.send("begun")
-    try:
+    """What the other process does: says that it has begun, sleeps until it is told to stop, sends what it noted.
+
+    An interrupt is left to who started it. It ends with that process, however that ends.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(BrokenPipeError):
+        pipe.send("begun")
         pipe.send(list(wakes(block, time.perf_counter, time.sleep, lambda: not pipe.poll())))
-    except (KeyboardInterrupt, BrokenPipeError):
-        return
 
 
 class Sleeper:
