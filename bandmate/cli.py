@@ -13,6 +13,11 @@ from collections.abc import Callable, Sequence
 # verb -> (what it does, "module:function"). The function takes what follows the verb, returns the exit code.
 VERBS: dict[str, tuple[str, str]] = {
     "stream": ("play a file through the engine as if live", "bandmate.commands.stream:main"),
+    "plan": (
+        "measure which (t_f, k) this machine and its sound card hold, and advise one",
+        "bandmate.commands.plan:main",
+    ),
+    "bench": ("time a step against the speed of this machine's memory", "bandmate.commands.bench:main"),
     "prepare": (
         "MIDI songs to rendered stems; those, or a data set of stems, to the store that models train on",
         "bandmate.commands.prepare:main",

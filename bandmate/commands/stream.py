@@ -344,7 +344,7 @@ def set_threads(threads: int) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(seconds: float) -> Iterator[Callable[[float], None] | None]:
+def progress_bar(seconds: float, what: str = "playing") -> Iterator[Callable[[float], None] | None]:
     """A bar on stderr when that is a terminal; None otherwise."""
     if not sys.stderr.isatty():
         yield None
@@ -353,5 +353,5 @@ def progress_bar(seconds: float) -> Iterator[Callable[[float], None] | None]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("playing", total=seconds)
+        task = bar.add_task(what, total=seconds)
         yield lambda done: bar.update(task, completed=done)

@@ -23,7 +23,7 @@ class Arguments:
     rows: Annotated[Path | None, FILE] = None
     """rows.jsonl of bandmate sweep run; without it only Figures 1 and 2 are drawn."""
     latency: Annotated[tuple[Path, ...], FILE] = ()
-    """Reports of bandmate stream --json, one per k, or a file {"t_gen": {"0.1": seconds}, "device_in": seconds ...}."""
+    """A report of bandmate plan --json, or of bandmate stream --json, one per k: what a machine can play in time."""
 
 
 def run(args: Arguments) -> None:
