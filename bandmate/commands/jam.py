@@ -72,6 +72,8 @@ class Arguments:
     """From the output through the air to the input, as a loop-back measures it; default: what the driver reports."""
     shift: bool = False
     """When it cannot be in time, play later by as much as is needed."""
+    unguarded: bool = False
+    """Do not turn down when the output seems to come back through the microphone."""
     patience: Annotated[float, SECONDS] = 30.0
     """How long to wait for a device that is gone."""
     precision: Literal["int8", "fp32"] = "int8"
@@ -120,7 +122,6 @@ def check(args: Arguments) -> None:
     check_targets({"--json": args.json})
     if args.record is not None:
         check_folder(args.record)
-        args.record.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class Jam:
 
     def __init__(self, args: "Arguments", device: "Device") -> None:
         self.args, self.device, self.began = args, device, time.perf_counter()
-        for doubt in device.facts.doubts:
+        for doubt in device.facts.doubts if args.device_latency is None else ():
             note(doubt)
         self.player = Player(args)
         self.ending: int | None = None  # an exit code, once somebody wants to end
@@ -146,6 +146,7 @@ class Jam:
             shift=plan.shift_samples(engine.geometry.rate) if args.shift else 0,
             seconds=math.inf if args.seconds is None else args.seconds,
             recording=recording,
+            guarded=not args.unguarded,
         )
 
     def time_to_begin(self, stream: LiveStream, plan: "Feasibility") -> float:

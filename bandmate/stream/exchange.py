@@ -88,7 +88,11 @@ class Exchange:
         self._steps = np.arange(1, MOST + 1, dtype=np.float32)
         self._odd = np.zeros(MOST, dtype=bool)
         self._gain = self._monitor = 0.0
-        self._weight, self._spare_gain, self._short = 1.0, 1.0, False
+        self._weight, self._short = 1.0, False
+        self._spare_gain, self._spare_end = (
+            1.0,
+            0,
+        )  # of what is concealing now; later spare sounds are for later
 
     def run(self, heard: np.ndarray, sounding: np.ndarray) -> None:
         """Takes input [n, C], fills output [n, C'], both float32; output is finite and within ±1."""
@@ -142,8 +146,7 @@ class Exchange:
 
     def _blend(self, start: int, wet: np.ndarray, there: int) -> None:
         conceal, weights = self._conceal[: len(wet)], self._weights[:there]
-        self._shared.spare.read_into(start, conceal)
-        conceal *= self._spare_gain
+        self._read_spare(start, conceal)
         np.multiply(self._steps[:there], 1.0 / self._fade, out=weights)
         weights += self._weight
         np.minimum(weights, 1.0, out=weights)
@@ -152,15 +155,16 @@ class Exchange:
         wet += conceal
         if there:
             self._weight = float(weights[-1])
-        if there < len(wet):
-            self._missing(conceal[there:], wet[there:])
-
-    def _missing(self, conceal: np.ndarray, wet: np.ndarray) -> None:
-        """From here on only the spare sound is there: as loud as what it continues."""
-        if self._weight > 0.0:
+        if there < len(wet) and self._weight > 0.0:
+            # From here on only the spare sound is there: as loud as what it continues.
             self._spare_gain, self._weight = self._weight, 0.0
-            self._shared.spare.read_into(self.position - len(wet), conceal)
-            np.multiply(conceal, self._spare_gain, out=wet)
+            self._spare_end = self._shared.spare.written
+            self._read_spare(start + there, wet[there:])
+
+    def _read_spare(self, start: int, out: np.ndarray) -> None:
+        self._shared.spare.read_into(start, out)
+        out[max(0, self._spare_end - start) :] = 0.0
+        out *= self._spare_gain
 
     def _scale(self, wet: np.ndarray) -> None:
         shared = self._shared

@@ -1,14 +1,14 @@
 """Feedback: the output comes back through the microphone, louder each time round. Found, and turned down."""
 
-from collections import deque
-
 import numpy as np
 
 WINDOW, REACH = 0.25, 0.75  # seconds of input compared with, seconds of output before it
 HOP = 0.1  # seconds from one look to the next
 COARSE = 8_000  # Hz: enough to know a sound by
 ALIKE = 0.7  # correlation at the best delay
-LOUD_DB, GROWTH_DB, FULL_DB = -30.0, 6.0, -6.0
+LOUD_DB = -30.0
+AS_LOUD = 10 ** (-0.5 / 20)  # of what came back to what was sent
+LOOKS = 5  # in a row
 STEP = 10 ** (-12 / 20)
 FLOOR = 10 ** (-48 / 20)
 
@@ -16,9 +16,11 @@ FLOOR = 10 ** (-48 / 20)
 class HowlGuard:
     """Looks every 0.1 s at what was heard and what was sent.
 
-    It is a howl when what is heard (1) is a delayed copy of what was sent up to 0.75 s before: correlation 0.7;
-    (2) is loud: above -30 dBFS; and (3) has grown by 6 dB within a second, or stands above -6 dBFS. Each time
-    the output is turned down by 12 dB, and stays so until ``reset``.
+    It is a howl when, five looks in a row, what is heard (1) is loud: above -30 dBFS; (2) is a delayed copy of what
+    was sent up to 0.75 s before: correlation 0.7; and (3) has come back no softer than it went, within 0.5 dB: then
+    it grows with every round, or has grown as far as it can. Each time the output is turned down by 12 dB, and
+    stays so until ``reset``. The output of a model that hears itself softly, as from a loudspeaker in the same
+    room, is none.
     """
 
     def __init__(self, rate: int) -> None:
@@ -27,14 +29,12 @@ class HowlGuard:
         self._heard = np.zeros(round(WINDOW * self._coarse), dtype=np.float32)
         self._sent = np.zeros(round(REACH * self._coarse), dtype=np.float32)
         self._rest = np.zeros((2, 0), dtype=np.float32)
-        self._since, self._pause = 0, 0
-        self._levels: deque[float] = deque(maxlen=round(1 / HOP))  # dB, one a hop
+        self._since, self._row = 0, 0
         self.gain, self.howls = 1.0, 0
 
     def reset(self) -> None:
         """Full volume again."""
-        self.gain = 1.0
-        self._levels.clear()
+        self.gain, self._row = 1.0, 0
 
     def push(self, heard: np.ndarray, sent: np.ndarray) -> float:
         """heard, sent [S] of the same instants -> the gain that the output should have."""
@@ -57,28 +57,24 @@ class HowlGuard:
         self._sent = np.concatenate([self._sent, coarse[1]])[-len(self._sent) :]
 
     def _look(self) -> None:
-        level = decibels(float(np.sqrt(np.mean(self._heard**2))))
-        grown = level - min(self._levels, default=level)
-        self._levels.append(level)
-        self._pause = max(0, self._pause - 1)
-        rising = grown >= GROWTH_DB or level >= FULL_DB
-        if self._pause or level < LOUD_DB or not rising or self.likeness() < ALIKE:
-            return
-        self.gain, self.howls = max(FLOOR, self.gain * STEP), self.howls + 1
-        self._pause = 3  # hops, until what was sent louder has come and gone
-        self._levels.clear()
+        loud = decibels(float(np.sqrt(np.mean(self._heard**2)))) >= LOUD_DB
+        alike, returned = self.likeness() if loud else (0.0, 0.0)
+        self._row = self._row + 1 if alike >= ALIKE and returned >= AS_LOUD else 0
+        if self._row >= LOOKS:
+            self.gain, self.howls, self._row = max(FLOOR, self.gain * STEP), self.howls + 1, 0
 
-    def likeness(self) -> float:
-        """Greatest correlation (0..1) of what was heard with what was sent before it, over all delays."""
+    def likeness(self) -> tuple[float, float]:
+        """Of all delays the best: correlation (0..1) of what was heard with what was sent then, and its gain."""
         heard, sent = self._heard.astype(np.float64), self._sent.astype(np.float64)
         size = 1 << (len(heard) + len(sent) - 1).bit_length()
         spectrum = np.fft.rfft(sent, size) * np.conj(np.fft.rfft(heard, size))
-        delays = len(sent) - len(heard)
+        delays = len(sent) - len(heard)  # delay 0, the monitor itself, is not among them
         products = np.abs(np.fft.irfft(spectrum, size)[:delays])
         energies = np.concatenate([[0.0], np.cumsum(sent**2)])
-        there = energies[len(heard) :][:delays] - energies[:delays]
-        scale = np.sqrt(np.maximum(there, 0.0) * np.sum(heard**2))
-        return float(np.max(products / np.maximum(scale, 1e-9), initial=0.0))
+        there = np.maximum(energies[len(heard) :][:delays] - energies[:delays], 1e-9)
+        alike = products / np.sqrt(there * max(float(np.sum(heard**2)), 1e-9))
+        best = int(np.argmax(alike))
+        return float(alike[best]), float(products[best] / there[best])
 
 
 def decibels(level: float) -> float:

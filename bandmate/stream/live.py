@@ -66,8 +66,12 @@ class LiveStream:
         shift: int = 0,
         seconds: float = math.inf,
         recording: Recording | None = None,
+        guarded: bool = True,
     ) -> None:
-        """``lead`` in the device's samples, ``shift`` in the engine's; the input ends after ``seconds``."""
+        """``lead`` in the device's samples, ``shift`` in the engine's; the input ends after ``seconds``.
+
+        ``guarded``: against feedback; a loop of cables on purpose wants none.
+        """
         self.device, self._shared, self._recording = device, device.shared, recording
         self.rate, engine_rate = device.facts.rate, engine.geometry.rate
         self._lead, self._limit = lead, seconds * self.rate
@@ -86,7 +90,7 @@ class LiveStream:
             resting=lambda call: self.stopped,
             on_call=self._emit,
         )
-        self.guard = HowlGuard(self.rate)
+        self.guard, self._guarded = HowlGuard(self.rate), guarded
         self.taken = 0  # samples of input, at the device's rate
         self.losses = 0  # of the device
         self.slack = engine.schedule.budget  # seconds that the last call was early
@@ -164,7 +168,8 @@ class LiveStream:
         total = sent + np.float32(self._shared.controls[Control.MONITOR]) * block
         self.levels[0] = max(self.levels[0], float(np.abs(block).max()))
         self.levels[1] = max(self.levels[1], float(np.abs(total).max()))
-        self._shared.controls[Control.GUARD] = self.guard.push(block, total)
+        if self._guarded:
+            self._shared.controls[Control.GUARD] = self.guard.push(block, total)
         if self._recording is not None:
             self._shared.sent.read_into(start - self._lead, sent)
             self._recording.heard(block, sent)

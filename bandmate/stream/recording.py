@@ -1,5 +1,6 @@
 """A live session kept: what was heard, what was played, both together, and every call, so that it can be replayed."""
 
+import os
 import queue
 import threading
 from array import array
@@ -47,6 +48,7 @@ class Recording:
 
     def __init__(self, folder: Path, rate: int, engine_rate: int) -> None:
         """``rate`` of the files in Hz. Errors as of AudioWriter."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.error, self.calls = folder, None, CallLog()
         self._writers = {name: AudioWriter(folder / file, rate) for name, file in FILES.items()}
         self._output = FileOutput(self._writers["accompaniment"], None, engine_rate, rate)
@@ -103,12 +105,15 @@ class Recording:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuses a folder that holds a session already. ValueError."""
+    """Refuses a folder that holds a session already or cannot be made. ValueError or PermissionError."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: give a folder to record to")
     taken = [name for name in (*FILES.values(), SESSION) if (folder / name).exists()]
     if taken:
         raise ValueError(f"{folder} holds a recording already ({taken[0]}): give another folder")
+    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise PermissionError(f"cannot record to {folder}: {above} is no folder to write to")
 
 
 def session_document(calls: CallLog, **facts: Any) -> dict[str, Any]:
