@@ -92,7 +92,7 @@ class Jam:
 
         ValueError where it cannot be played in time.
         """
-        asked = StreamSpec.from_seconds(self.own_t_f or USUAL_T_F, self.args.k)
+        asked = StreamSpec.from_seconds(USUAL_T_F if self.own_t_f is None else self.own_t_f, self.args.k)
         engine = self.player.engine(asked)
         steps = step_times(
             lambda spec: self.player.engine(spec, drawn=asked),

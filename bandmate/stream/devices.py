@@ -66,6 +66,7 @@ class Device(Protocol):
 
     facts: DeviceFacts
     shared: Shared
+    trouble: str  # why it could not be reopened last
 
     @property
     def lost(self) -> bool:

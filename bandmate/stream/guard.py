@@ -2,7 +2,7 @@
 
 import numpy as np
 
-WINDOW, REACH = 0.25, 0.75  # seconds of input compared with, seconds of output before it
+WINDOW, REACH = 0.25, 1.0  # seconds of input compared with seconds of output, delays up to their difference
 HOP = 0.1  # seconds from one look to the next
 COARSE = 8_000  # Hz: enough to know a sound by
 ALIKE = 0.7  # correlation at the best delay

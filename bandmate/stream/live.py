@@ -217,6 +217,7 @@ def bring_back(
                 return
             due = device.seconds() + RETRY
         if now - since >= patience:
-            raise DeviceLost(f"the sound device {name!r} did not come back within {patience:g} s")
+            why = f": {device.trouble}" if device.trouble else ""
+            raise DeviceLost(f"the sound device {name!r} did not come back within {patience:g} s{why}")
         if not stream.pump():
             device.wait()

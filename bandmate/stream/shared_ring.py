@@ -28,13 +28,13 @@ class SharedRing:
     def write(self, at: int, samples: np.ndarray) -> None:
         """Lays samples [S] at the absolute index ``at``; a gap before it becomes silence.
 
-        What lies before ``written`` may be written again, by a better version of itself.
+        What lies before ``written`` may be written again, by a better version of itself; ``written`` never goes back.
         """
         end = at + len(samples)
         oldest = max(0, end - self.capacity)
         self._fill(max(self.written, oldest), min(at, end), None)
         self._fill(max(at, oldest), end, samples[max(0, oldest - at) :])
-        self._head[0] = end
+        self._head[0] = max(end, self.written)
 
     def read_into(self, start: int, out: np.ndarray) -> int:
         """Fills ``out`` [S] with the samples from ``start`` on; returns how many at its end are not there yet."""

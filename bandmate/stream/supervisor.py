@@ -10,10 +10,11 @@ import time
 from multiprocessing import shared_memory
 from typing import Any
 
-from bandmate.stream.devices import INSTALL, DeviceFacts, DeviceInfo, DeviceLost, DeviceRequest
+from bandmate.stream.devices import DeviceFacts, DeviceInfo, DeviceLost, DeviceRequest
 from bandmate.stream.exchange import Count, Shared
 
 ANSWER = 20.0  # seconds that a process may take to open its device
+RUNS = 20.0  # seconds until an open device must have run for the first time
 SILENT = 2.0  # seconds without a callback after which a device counts as lost
 TURN = 0.002  # seconds between two looks at the ring
 
@@ -92,15 +93,15 @@ class ChildDevice:
 
     def __init__(self, request: DeviceRequest) -> None:
         """Opens it. ValueError for names and rates that are none; DeviceLost for all else, in one sentence."""
-        self._request = request
+        self._request, self.trouble = request, ""
         self._memory: shared_memory.SharedMemory | None = None
         self._process = DeviceProcess(json.dumps(vars(request)))
         try:
             self._connect(position=0, since_ns=0)
-        except ImportError as error:
-            raise DeviceLost(INSTALL) from error
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, ImportError):
+                raise DeviceLost(str(error)) from error
             raise
 
     def _connect(self, position: int, since_ns: int) -> None:
@@ -120,7 +121,7 @@ class ChildDevice:
         self.facts = DeviceFacts(**{**told, "block": block, "doubts": tuple(told["doubts"])})
 
     def _await_callback(self, before: int) -> None:
-        until = self.seconds() + ANSWER
+        until = self.seconds() + RUNS
         while self.shared.counts[Count.CALLBACKS] == before:
             if self._process.ended or self.seconds() > until:
                 raise DeviceLost("the sound device opened but does not run")
@@ -140,7 +141,8 @@ class ChildDevice:
         self._process = DeviceProcess(json.dumps(vars(self._request) | {"rate": self.facts.rate}))
         try:
             self._connect(position, since)
-        except (ValueError, ImportError, DeviceLost):
+        except (ValueError, ImportError, DeviceLost) as error:
+            self.trouble = str(error)
             return False
         return True
 
@@ -160,4 +162,7 @@ class ChildDevice:
             memory, self._memory = self._memory, None
             self.shared.release()
             memory.unlink()
-            memory.close()
+            try:
+                memory.close()
+            except BufferError:  # somebody still looks at it: it goes with this process
+                memory.close = lambda: None  # type: ignore[method-assign]

@@ -39,7 +39,7 @@ class FakeDevice:
         self._next = next(self._blocks)
         self._parts: list[tuple[int, np.ndarray]] = []
         self.on_block: Callable[[int], None] = lambda index: None
-        self.closed = False
+        self.closed, self.trouble = False, ""
 
     def spend(self, seconds: float) -> None:
         """Time passes, and whatever falls into it happens."""

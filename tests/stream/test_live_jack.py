@@ -36,6 +36,7 @@ def wait_for(what: str, there: Callable[[], bool], alive: Callable[[], bool] = l
         assert time.monotonic() < until, f"waited {PATIENCE:g} s for {what}"
         assert alive(), f"ended while waiting for {what}"
         time.sleep(0.05)
+    print(f"{what}: there after {PATIENCE - (until - time.monotonic()):.1f} s")
 
 
 class Card:
