@@ -28,7 +28,6 @@ from bandmate.stream.scheduler import Schedule
 from bandmate.stream.warmup import step_times
 
 if TYPE_CHECKING:
-    from bandmate.commands.jam import Arguments
     from bandmate.stream.devices import Device
     from bandmate.stream.warmup import Feasibility
 
@@ -40,7 +39,7 @@ MEASURED_CALLS, MEASURED_WORK = 60, 2.5  # at most: calls, seconds of work
 class Jam:
     """One live session on an open device, from the loaded model to the report."""
 
-    def __init__(self, args: "Arguments", device: "Device") -> None:
+    def __init__(self, args: Any, device: "Device") -> None:
         self.args, self.device, self.began = args, device, time.perf_counter()
         for doubt in device.facts.doubts if args.device_latency is None else ():
             note(doubt)

@@ -167,7 +167,7 @@ def serve(library: Any, request: DeviceRequest) -> int:
         if not stream.active:
             return LOST
     with contextlib.suppress(library.PortAudioError):
-        stream.abort()
+        stream.close()
     return 0
 
 
@@ -193,4 +193,6 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stdout.flush()
-    os._exit(code)  # PortAudio's own way out aborts when the sound server is gone
+    if code == LOST:
+        os._exit(code)  # PortAudio's own way out aborts when the sound server is gone
+    sys.exit(code)  # else it must be taken: a sound server may hang on a client that just vanishes

@@ -16,6 +16,7 @@ from bandmate.stream.exchange import Count, Shared
 ANSWER = 20.0  # seconds that a process may take to open its device
 RUNS = 20.0  # seconds until an open device must have run for the first time
 SILENT = 2.0  # seconds without a callback after which a device counts as lost
+LEAVE = 3.0  # seconds that a process may take to end
 TURN = 0.002  # seconds between two looks at the ring
 
 
@@ -62,7 +63,7 @@ class DeviceProcess:
     def ended(self) -> bool:
         return self._process.poll() is not None
 
-    def end(self, patience: float = 1.0) -> None:
+    def end(self, patience: float = LEAVE) -> None:
         """Asks it to end, kills it when it does not."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -136,7 +137,7 @@ class ChildDevice:
         return self.seconds() - int(self.shared.counts[Count.LAST_NS]) / 1e9
 
     def reopen(self) -> bool:
-        self._process.end(patience=0.1)
+        self._process.end()
         position, since = int(self.shared.counts[Count.CLAIMED]), int(self.shared.counts[Count.LAST_NS])
         self._process = DeviceProcess(json.dumps(vars(self._request) | {"rate": self.facts.rate}))
         try:

@@ -69,5 +69,5 @@ class Stream:
             time.sleep(0.005)
         self.active = False
 
-    def abort(self) -> None:
+    def close(self) -> None:
         self.active = False
