@@ -10,8 +10,9 @@ VENV = .venv
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip install --quiet --disable-pip-version-check
 
-# Debian packages: the SoundFonts that the tests render with, MMA, which arranges generated songs, and a browser.
-PACKAGES = timgm6mb-soundfont fluidr3mono-gm-soundfont mma chromium
+# Debian packages: the SoundFonts that the tests render with, MMA, which arranges generated songs, a browser, and a
+# virtual sound card.
+PACKAGES = timgm6mb-soundfont fluidr3mono-gm-soundfont mma chromium jackd2 libportaudio2
 
 # A process on each core, a file of tests to one of them, so that what a file prepares is prepared once.
 SHARED = -n logical --maxprocesses 8 --dist loadfile
@@ -40,7 +41,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
-	$(PIP) --editable '.[dev,train,midi,eval,cluster]'
+	$(PIP) --editable '.[dev,train,midi,eval,cluster,live]'
 	$(PIP) --no-deps tinysoundfont
 	@touch $@
 
@@ -49,7 +50,7 @@ packages:
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PACKAGES); \
 		else \
-			echo "the tests need SoundFonts: sudo apt-get install $(PACKAGES), or set BANDMATE_SOUNDFONTS to a folder" >&2; \
+			echo "the tests need SoundFonts and a virtual sound card: sudo apt-get install $(PACKAGES), or set BANDMATE_SOUNDFONTS to a folder" >&2; \
 		fi; }
 
 demo: $(VENV)/.demo

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 # verb -> (what it does, "module:function"). The function takes what follows the verb, returns the exit code.
 VERBS: dict[str, tuple[str, str]] = {
     "stream": ("play a file through the engine as if live", "bandmate.commands.stream:main"),
+    "jam": ("play along live, on a sound device", "bandmate.commands.jam:main"),
     "plan": (
         "measure which (t_f, k) this machine and its sound card hold, and advise one",
         "bandmate.commands.plan:main",

@@ -2,29 +2,32 @@
 
 import contextlib
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from bandmate.commands.files import check_targets, write_whole
-from bandmate.commands.parsing import drawing_in_range, in_range, parse
+from bandmate.commands.parsing import parse
+from bandmate.commands.playing import (
+    OPTIONS,
+    Player,
+    check_options,
+    elsewhere,
+    refuse_what_cannot_be_played,
+)
 
 if TYPE_CHECKING:
     from bandmate.audio.io import AudioReader
-    from bandmate.checkpoint import Bundle
     from bandmate.spec import StreamSpec
-    from bandmate.stream.engine import Engine
     from bandmate.stream.overview import Overview
+    from bandmate.stream.replay import Replay
     from bandmate.stream.session import Session
-    from bandmate.stream.warmup import Feasibility
 
-T_F_RANGE, K_RANGE = (-4.0, 4.0), (0.02, 2.0)  # seconds, what the bundled model was trained for
 FILE = tyro.conf.arg(metavar="FILE")
 
 
@@ -78,45 +81,56 @@ class Arguments:
     """Of the weights: int8 plays in little more than half the time (fp32 what is not made for it, model or processor)."""
     threads: int = 1
     """CPU threads; one is quickest for a model this small, 0 = as many as torch takes by itself."""
+    replay: Annotated[Path | None, tyro.conf.arg(metavar="SESSION")] = None
+    """The session.json of a recording by bandmate jam: its calls, their instants and its options once more."""
 
 
 def main(argv: list[str]) -> int:
     args = parse(Arguments, argv, "bandmate stream")
+    args, replay = as_recorded(args)
     spec = check(args)
     from bandmate.audio.io import AudioWriter, open_audio
 
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_audio(args.input))
-        run = Run(args, spec, reader)
+        run = Run(args, spec, reader, replay)
         writer = stack.enter_context(AudioWriter(args.output, reader.rate))
         mix = stack.enter_context(AudioWriter(args.mix, reader.rate)) if args.mix else None
         run.perform(writer, mix)
     return 0
 
 
+def as_recorded(args: Arguments) -> "tuple[Arguments, Replay | None]":
+    """With --replay the options are those of the session. ValueError for one that makes no sense with it."""
+    from bandmate.spec import StreamSpec
+    from bandmate.stream.replay import Replay
+
+    if args.replay is None:
+        return args, None
+    if args.realtime or args.latency is not None or args.shift:
+        raise ValueError(
+            "--replay keeps to the recorded instants: leave out --realtime, --latency and --shift"
+        )
+    replay = Replay.read(args.replay)
+    try:
+        spec = StreamSpec(**replay.facts["spec"])
+        options = {name: replay.facts["options"][name] for name in OPTIONS}
+        place = {"model": replay.facts["model"], "instrument": replay.facts["instrument"]}
+    except (KeyError, TypeError):
+        raise ValueError(f"{args.replay} is damaged: its options cannot be read") from None
+    return replace(args, t_f=spec.t_f_seconds, k=spec.k_seconds, **place, **options), replay
+
+
 def check(args: Arguments) -> "StreamSpec":
     """Refuses what cannot work before anything is loaded; ValueError with one sentence."""
-    from bandmate.instruments import lookup
     from bandmate.spec import StreamSpec
     from bandmate.stream.scheduler import SimulatedLatency
 
-    for name, seconds, (least, most) in (("--t-f", args.t_f, T_F_RANGE), ("--k", args.k, K_RANGE)):
-        if not least - 1e-9 <= seconds <= most + 1e-9:
-            raise ValueError(f"{name} {seconds:g} is out of range: give {least:g} to {most:g} seconds")
-    in_range(
-        {
-            "--gain": (args.gain, -60.0, 60.0),
-            "--listen": (args.listen, 0.0, 86_400.0),
-            "--threads": (args.threads, 0, 1024),
-            "--seed": (args.seed, 0, 2**63 - 1),
-        }
-    )
-    drawing_in_range(args)
+    check_options(args)
     if args.realtime and args.latency is not None:
         raise ValueError("--realtime keeps to the wall clock, --latency to a made-up one: choose one of them")
     if args.latency is not None:
         SimulatedLatency.parse(args.latency)
-    lookup(args.instrument)
     if args.plot and args.plot.suffix.lower() != ".png":
         raise ValueError(f"--plot writes PNG only: name the file {args.plot.with_suffix('.png')}")
     targets = {"--output": args.output, "--mix": args.mix, "--plot": args.plot, "--json": args.json}
@@ -127,35 +141,14 @@ def check(args: Arguments) -> "StreamSpec":
 class Run:
     """One performance of one file, from the loaded model to the report."""
 
-    def __init__(self, args: Arguments, spec: "StreamSpec", reader: "AudioReader") -> None:
-        from bandmate.checkpoint import DRAWING, load_bundle, sampling_for
-        from bandmate.instruments import INSTRUMENTS, lookup
-        from bandmate.stream.quick import precision_of, quick
-
+    def __init__(
+        self, args: Arguments, spec: "StreamSpec", reader: "AudioReader", replay: "Replay | None" = None
+    ) -> None:
         self.began = time.perf_counter()
-        self.args, self.spec, self.reader = args, spec, reader
-        self.instrument = lookup(args.instrument)
-        self.instrument_name = INSTRUMENTS[self.instrument]
-        set_threads(args.threads)
-        bundle = load_bundle(args.model)
-        if not hasattr(bundle.model, "play"):
-            raise ValueError(f"{bundle.name} is an offline model: it cannot play for as long as one likes")
-        self.bundle: Bundle = quick(bundle) if args.precision == "int8" else bundle
-        self.precision = precision_of(bundle, self.bundle)
-        if told := elsewhere(bundle.card, spec):
+        self.args, self.spec, self.reader, self.replay = args, spec, reader, replay
+        self.player = Player(args)
+        if told := elsewhere(self.player.bundle.card, spec):
             note(told)
-        self.sampling = sampling_for(self.bundle.card, spec.t_f_seconds) | {
-            name: getattr(args, name) for name in DRAWING if getattr(args, name) is not None
-        }
-
-    def engine(self, spec: "StreamSpec", first_column: int = 0) -> "Engine":
-        from bandmate.model.sampling import Sampler
-        from bandmate.stream.engine import Engine
-
-        sampler = Sampler(seed=self.args.seed, **self.sampling)
-        codec, model = self.bundle.codec, self.bundle.model
-        gain = self.args.gain
-        return Engine(codec, model, spec, sampler, self.instrument, gain_db=gain, first_column=first_column)
 
     def perform(self, writer: Any, mix: Any) -> None:
         """Plays the whole file; the two audio writers are the caller's, plot and report are written here."""
@@ -163,7 +156,7 @@ class Run:
         from bandmate.stream.overview import Overview
         from bandmate.stream.warmup import warm_up
 
-        step = warm_up(self.engine, self.spec)
+        step = warm_up(lambda spec: self.player.engine(spec, drawn=self.spec), self.spec)
         session, shift = self.session(step)
         heard, played = (Overview(session.engine.geometry.rate) for _ in range(2))
         output = FileOutput(writer, mix, session.engine.geometry.rate, self.reader.rate)
@@ -192,8 +185,12 @@ class Run:
         from bandmate.stream.warmup import feasibility
 
         args, frame_rate = self.args, self.spec.frame_rate
-        engine = self.engine(self.spec, round(args.listen * frame_rate))
+        engine = self.player.engine(self.spec, round(args.listen * frame_rate))
         rate = engine.geometry.rate
+        if self.replay is not None:
+            shift = self.replay.facts["shift_samples"]
+            resting = self.replay.resting
+            return Session(engine, self.replay, LatePolicy(), shift=shift, resting=resting), shift
         if args.latency is not None:
             cost = SimulatedLatency.parse(args.latency, args.seed)
             plan = feasibility(engine.schedule, cost.mean, 3 * cost.deviation)
@@ -220,21 +217,17 @@ class Run:
         numbers["bad_samples"] += self.reader.bad_samples
         return {
             **{name: numbers.pop(name) for name in ("real_time_factor", "step_ms", "misses")},
-            "t_f": self.spec.t_f_seconds,
-            "k": self.spec.k_seconds,
-            "model": self.bundle.name,
-            "instrument": self.instrument_name,
-            "seed": args.seed,
+            **self.player.place(self.spec),
             "seconds": round(seconds, 6),
             "versions": versions(),
             **numbers,
-            "clock": "wall" if args.realtime else "virtual" if args.latency is not None else "none",
+            "clock": self.clock,
             "latency": args.latency,
             "shift_seconds": shift / session.engine.geometry.rate,
             "listen": args.listen,
             "gain_db": args.gain,
-            "sampling": self.sampling,
-            "precision": self.precision,
+            "sampling": self.player.sampling(self.spec),
+            "precision": self.player.precision,
             "startup_seconds": round(self.ready_after, 3),
             "input": {
                 "file": args.input.name,
@@ -244,6 +237,13 @@ class Run:
             },
             "output": {"file": args.output.name, "peak": round(peak, 6)},
         }
+
+    @property
+    def clock(self) -> str:
+        """What told the time: none, a virtual clock, the wall, or a session of before."""
+        if self.replay is not None:
+            return "replay"
+        return "wall" if self.args.realtime else "virtual" if self.args.latency is not None else "none"
 
     def picture(
         self, session: "Session", report: dict[str, Any], heard: "Overview", played: "Overview"
@@ -262,7 +262,7 @@ class Run:
                 schedule.period,
                 report["seconds"],
                 f"Heard: {self.args.input.name}",
-                f"Played: {self.instrument_name}   ({self.bundle.name}, t_f = {self.spec.t_f_seconds:g} s,"
+                f"Played: {self.player.instrument_name}   ({self.player.bundle.name}, t_f = {self.spec.t_f_seconds:g} s,"
                 f" k = {self.spec.k_seconds:g} s)",
                 f"Each call: median {step['p50']:.0f} ms, 99 % below {step['p99']:.0f} ms;"
                 f" real-time factor {report['real_time_factor']:.2f};"
@@ -273,7 +273,7 @@ class Run:
     def summary(self, report: dict[str, Any], loudest: float) -> list[str]:
         """What is printed at the end: odd things about the input, the measures, where the files are."""
         args, step = self.args, report["step_ms"]
-        lines = [f"{self.instrument_name} for {args.input}: {report['seconds']:.2f} s"]
+        lines = [f"{self.player.instrument_name} for {args.input}: {report['seconds']:.2f} s"]
         if report["bad_samples"]:
             lines.append(f"{report['bad_samples']} samples of the input were no numbers; heard as silence")
         if not loudest:
@@ -304,43 +304,8 @@ class Run:
         return f"{late} would have been late when played live on this machine"
 
 
-def refuse_what_cannot_be_played(spec: "StreamSpec", plan: "Feasibility", shift: bool) -> None:
-    """ValueError for a (t_f, k) that the wall clock does not allow here, saying what to change."""
-    task = f"t_f = {spec.t_f_seconds:g} s, k = {spec.k_seconds:g} s cannot be played in time here"
-    if not plan.keeps_up:
-        raise ValueError(
-            f"{task}: a call takes {plan.step:.3f} s and the next one is due after {plan.period:.3f} s;"
-            " give a longer --k"
-        )
-    if plan.shift and not shift:
-        enough = math.floor((spec.t_f_seconds - plan.shift) * spec.frame_rate + 1e-9) / spec.frame_rate
-        lower = f"give --t-f {enough:g} or less, or " if enough >= T_F_RANGE[0] else "give "
-        raise ValueError(
-            f"{task}: it would come {plan.shift:.3f} s late; {lower}--shift to play that much later"
-        )
-
-
-def elsewhere(card: dict[str, Any], spec: "StreamSpec") -> str:
-    """A word when a specialist is played at another place than it was made for; empty else."""
-    from bandmate.checkpoint import made_for
-
-    own = made_for(card)
-    asked = {"t_f": spec.t_f_seconds, "k": spec.k_seconds}
-    if all(abs(asked[name] - seconds) < 1e-6 for name, seconds in own.items()):
-        return ""
-    flags = " ".join(f"--{name.replace('_', '-')} {seconds:g}" for name, seconds in own.items())
-    return f"this model was made for another place than t_f = {asked['t_f']:g} s, k = {asked['k']:g} s: give {flags}"
-
-
 def note(text: str) -> None:
     print(f"bandmate stream: {text}", file=sys.stderr)
-
-
-def set_threads(threads: int) -> None:
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager

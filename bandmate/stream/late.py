@@ -44,14 +44,18 @@ class LatePolicy:
             self._tail = block.tail
         return sounding
 
-    def _miss(self) -> None:
-        """From here on nothing new is there: what sounded last goes on, and fades."""
+    def continuation(self) -> np.ndarray:
+        """What sounds after the last sample placed if nothing new comes in time [S], fading to silence."""
         gain = self._rise[self._step]
         going = self._tail if len(self._tail) else np.full(len(self._rise) - 1, self._last, dtype=np.float32)
         rest = np.zeros(max(len(going), len(self._rest)), dtype=np.float32)
         rest[: len(going)] += gain * going * rise(len(going))[::-1]
         rest[: len(self._rest)] += (1 - gain) * self._rest
-        self._rest, self._tail, self._step = rest, np.zeros(0, dtype=np.float32), 0
+        return rest
+
+    def _miss(self) -> None:
+        """From here on nothing new is there: what sounded last goes on, and fades."""
+        self._rest, self._tail, self._step = self.continuation(), np.zeros(0, dtype=np.float32), 0
 
     def _blend(self, samples: np.ndarray, cut: int) -> np.ndarray:
         """Concealment for ``cut`` samples, then the cross-fade to the block as far as it goes."""

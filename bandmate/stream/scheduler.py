@@ -107,7 +107,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Timing:
-    """When a call ran, in samples on the stream's clock; ``seconds`` is the work it took."""
+    """When a call ran, in samples on the stream's clock; ``seconds`` is the work it took.
+
+    ``skipped``: not played, either to catch up or, with ``rest``, because nobody wanted to hear it.
+    """
 
     call: Call
     begin: float
@@ -115,11 +118,14 @@ class Timing:
     seconds: float
     skipped: bool = False
     shift: int = 0
+    rest: bool = False
 
     @property
     def late(self) -> bool:
         """Whether the output came after the instant it was due (``shift`` samples later than unshifted)."""
-        return self.call.due is not None and (self.skipped or self.finish > self.call.due + self.shift)
+        if self.call.due is None or self.rest:
+            return False
+        return self.skipped or self.finish > self.call.due + self.shift
 
     @property
     def lateness(self) -> float:
@@ -244,7 +250,7 @@ class LateTracker:
         """``ignore_first``: the first call's time counts as work, but as no miss and in no percentile."""
         self._ignore = ignore_first
         self._last = -1
-        self.calls = self.misses = self.skipped = 0
+        self.calls = self.misses = self.skipped = self.rested = 0
         self.work = self.worst_lateness = 0.0
         self.steps = LatencyHistogram()
 
@@ -255,7 +261,8 @@ class LateTracker:
         self._last = timing.call.index
         self.calls += 1
         self.work += timing.seconds
-        self.skipped += timing.skipped
+        self.skipped += timing.skipped and not timing.rest
+        self.rested += timing.rest
         if self._ignore and self.calls == 1:
             return
         if not timing.skipped:

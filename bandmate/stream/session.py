@@ -5,6 +5,7 @@ counted.
 import math
 import statistics
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
@@ -108,8 +109,14 @@ class Session:
         shift: int = 0,
         catch_up: bool = True,
         ignore_first: bool = False,
+        resting: Callable[[Call], bool] | None = None,
+        on_call: Callable[[np.ndarray, Timing], None] | None = None,
     ) -> None:
+        """``resting``: whether a call is left out because nobody wants to hear it. ``on_call`` gets the samples
+        that sound in each call's place as soon as they are known, ahead of what ``push`` returns.
+        """
         self.engine, self._clock, self._policy = engine, clock, policy
+        self._resting, self._on_call = resting, on_call
         self._shift, self._catch_up = shift, catch_up and policy is not None
         self.tracker, self.trace, self._pace = LateTracker(ignore_first), Trace(), Pace()
         self._queue = SampleQueue()
@@ -137,14 +144,19 @@ class Session:
 
     def _run(self, call: Call) -> None:
         begin = self._clock.begin(call)
-        skipped = self._behind = self._catch_up and self._too_late(call, begin)
+        rest = self._resting is not None and self._resting(call)
+        self._behind = not rest and self._catch_up and self._too_late(call, begin)
+        skipped = rest or self._behind
         block = self.engine.step(play=not skipped)
         finish = self._clock.end(call, block.seconds, skipped)
         self._pace.add(None if skipped else finish - begin)
-        timing = Timing(call, begin, finish, block.seconds, skipped, self._shift)
+        timing = Timing(call, begin, finish, block.seconds, skipped, self._shift, rest)
         self.tracker.add(timing)
         self.trace.add(timing)
-        self._queue.put(self._place(block, timing))
+        placed = self._place(block, timing)
+        self._queue.put(placed)
+        if self._on_call is not None:
+            self._on_call(placed, timing)
 
     def _too_late(self, call: Call, begin: float) -> bool:
         """Whether nothing of the call is expected in time, or, once behind, not all of it.

@@ -7,7 +7,7 @@ import torch
 
 from bandmate.checkpoint import Bundle
 from bandmate.codec.spectral import SpectralCodec
-from bandmate.commands.stream import elsewhere
+from bandmate.commands.playing import elsewhere
 from bandmate.configs import decoder_tiny, duet_tiny, spectral_tiny
 from bandmate.model.decoder import Decoder
 from bandmate.model.duet import Duet
