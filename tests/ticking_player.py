@@ -49,7 +49,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Ticker:
         return Bandwidth(read=10e9, copy=8e9, resident=40e9, resident_bytes=resident)
 
     monkeypatch.setattr("bandmate.checkpoint.load_bundle", load)
-    monkeypatch.setattr("bandmate.commands.player.clocks", ticker.clocks)
+    monkeypatch.setattr("bandmate.commands.measuring.clocks", ticker.clocks)
     monkeypatch.setattr("bandmate.stream.jitter.Sleeper", FakeSleeper)
     monkeypatch.setattr("bandmate.stream.bandwidth.bandwidth", speed)
     monkeypatch.setattr("bandmate.stream.host.load_average", lambda: LOAD)

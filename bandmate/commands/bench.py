@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from bandmate.commands import player as players
+from bandmate.commands import measuring, playing
 from bandmate.commands.files import check_targets, write_whole
 from bandmate.commands.parsing import parse
 
@@ -53,7 +53,7 @@ class Arguments:
 
 def main(argv: list[str]) -> int:
     args = parse(Arguments, argv, "bandmate bench")
-    players.check_common(args)
+    measuring.check_common(args)
     check_targets({"--json": args.json}, args.audio)
     report = measured(args)
     if args.json:
@@ -70,10 +70,11 @@ def measured(args: Arguments) -> dict[str, Any]:
     from bandmate.stream.report import versions
 
     before = host.load_average()
-    player = players.load_player(args.model, args.precision, args.threads, args.guidance)
+    bundle, precision = playing.load_to_play(args.model, args.precision, args.threads)
+    player = measuring.TimedPlayer(bundle, precision, args.guidance)
     t_f, ks = place(args, player)
-    probes = player.probes(t_f, ks, args.audio or players.DEMO)
-    timed = players.run_probes(player, probes, args.seconds, args.quick)
+    probes = player.probes(t_f, ks, args.audio or measuring.DEMO)
+    timed = measuring.run_probes(player, probes, args.seconds, args.quick)
     held = {"warm": round(timed.warm), "end": round(host.memory()), "peak": round(host.peak_memory())}
     weights = bandwidth.weights_of(player.bundle.codec, player.bundle.model)
     traffic = [bandwidth.bytes_per_step(probe, weights) for probe in probes]
@@ -98,9 +99,9 @@ def measured(args: Arguments) -> dict[str, Any]:
     }
 
 
-def place(args: Arguments, player: players.Player) -> tuple[float, tuple[float, ...]]:
+def place(args: Arguments, player: measuring.TimedPlayer) -> tuple[float, tuple[float, ...]]:
     """t_f and the k to be timed, in seconds: as given, else the model's own, else the usual ones."""
-    t_f, k = player.own or (players.T_F, None)
+    t_f, k = player.own or (measuring.T_F, None)
     usual = (QUICK_KS if args.quick else KS) if k is None else (k,)
     return (t_f if args.t_f is None else args.t_f), args.k or usual
 
@@ -136,9 +137,9 @@ def lines(report: dict[str, Any]) -> list[str]:
         host.in_words(report["machine"], report["on_processor"]),
         f"{report['model']}, {report['precision']}, t_f = {report['t_f']:g} s, guidance {guidance_of(report)}",
         "",
-        *players.table([STEPS, *map(step_row, chunks)]),
+        *measuring.table([STEPS, *map(step_row, chunks)]),
         "",
-        *players.table([FLOOR, *map(floor_row, chunks)]),
+        *measuring.table([FLOOR, *map(floor_row, chunks)]),
         "",
         f"memory read at {speed['read']:g} GB/s, copied at {speed['copy']:g} GB/s; {speed['resident_mb']:g} MB, as much as"
         f" a column reads, again and again at {speed['resident']:g} GB/s",

@@ -52,6 +52,8 @@ class Arguments:
     """Of the sampling, 0 = always the likeliest; default: the model's own."""
     top_k: int | None = None
     """Sample among this many; default: the model's own."""
+    plausible: int | None = None
+    """Guidance chooses among this many codes, the likeliest without it; default: the model's own."""
     listen: Annotated[float, SECONDS] = 0.0
     """Only listen for so long before the first note."""
     record: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None

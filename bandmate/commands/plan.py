@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bandmate.commands import player as players
+from bandmate.commands import measuring, playing
 from bandmate.commands.files import check_targets, write_whole
 from bandmate.commands.parsing import in_range, parse
 
@@ -90,7 +90,7 @@ def main(argv: list[str]) -> int:
 
 def check(args: Arguments) -> None:
     """Refuses what cannot be before anything is loaded or played."""
-    players.check_common(args)
+    measuring.check_common(args)
     in_range(
         {
             "--device-in": (args.device_in, 0, 2),
@@ -131,11 +131,12 @@ def measured(args: Arguments, card: "Delay | None") -> "Measured":
     from bandmate.stream.advice import Machine, advise
 
     load = host.load_average()
-    player = players.load_player(args.model, args.precision, args.threads, args.guidance)
+    bundle, precision = playing.load_to_play(args.model, args.precision, args.threads)
+    player = measuring.TimedPlayer(bundle, precision, args.guidance)
     about = host.describe() | {"load_average": load}
-    t_f, ks = player.own or (players.T_F, None)
+    t_f, ks = player.own or (measuring.T_F, None)
     usual = (QUICK_KS if args.quick else KS) if ks is None else (ks,)
-    probes = player.probes(t_f, args.k or usual, players.DEMO)
+    probes = player.probes(t_f, args.k or usual, measuring.DEMO)
     share, lateness = run(args, player, probes)
     times = [probe.times for probe in probes]
     fixed = None if player.own is None or args.k else StreamSpec.from_seconds(t_f, 1).t_f
@@ -146,14 +147,14 @@ def measured(args: Arguments, card: "Delay | None") -> "Measured":
     return Measured(args, player, about, share, lateness, times, machine, advise(machine), t_fs, card)
 
 
-def run(args: Arguments, player: players.Player, probes: "list[Probe]") -> tuple[float, list[float]]:
+def run(args: Arguments, player: measuring.TimedPlayer, probes: "list[Probe]") -> tuple[float, list[float]]:
     """Times the probes while another process sleeps beside them, unless the jitter was given."""
     from bandmate.stream.jitter import Sleeper
 
     if args.jitter is not None:
-        return players.run_probes(player, probes, args.seconds, args.quick, PAUSE).share, []
+        return measuring.run_probes(player, probes, args.seconds, args.quick, PAUSE).share, []
     with Sleeper(args.block) as sleeper:
-        timed = players.run_probes(player, probes, args.seconds, args.quick, PAUSE)
+        timed = measuring.run_probes(player, probes, args.seconds, args.quick, PAUSE)
     return timed.share, sleeper.lateness
 
 

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bandmate.commands.player import Player, table
+from bandmate.commands.measuring import TimedPlayer, table
 from bandmate.spec import FRAME_RATE
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Measured:
     """
 
     args: Any
-    player: Player
+    player: TimedPlayer
     about: dict[str, Any]
     share: float
     lateness: list[float]

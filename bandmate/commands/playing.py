@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 T_F_RANGE, K_RANGE = (-4.0, 4.0), (0.02, 2.0)  # seconds, what the bundled model was trained for
 OPTIONS = (
-    "seed", "gain", "guidance", "temperature", "top_k", "listen", "precision", "threads",
+    "seed", "gain", "guidance", "plausible", "temperature", "top_k", "listen", "precision", "threads",
 )  # fmt: skip
 
 
@@ -41,18 +41,11 @@ class Player:
 
     def __init__(self, args: Any) -> None:
         """ValueError for a model that is none, or that cannot stream."""
-        from bandmate.checkpoint import load_bundle
         from bandmate.instruments import INSTRUMENTS, lookup
-        from bandmate.stream.quick import precision_of, quick
 
         self.args, self.instrument = args, lookup(args.instrument)
         self.instrument_name = INSTRUMENTS[self.instrument]
-        set_threads(args.threads)
-        bundle = load_bundle(args.model)
-        if not hasattr(bundle.model, "play"):
-            raise ValueError(f"{bundle.name} is an offline model: it cannot play for as long as one likes")
-        self.bundle: Bundle = quick(bundle) if args.precision == "int8" else bundle
-        self.precision = precision_of(bundle, self.bundle)
+        self.bundle, self.precision = load_to_play(args.model, args.precision, args.threads)
 
     def sampling(self, spec: "StreamSpec") -> dict[str, Any]:
         """How codes are drawn at this t_f: the model's own way, and what was asked for over it."""
@@ -85,6 +78,22 @@ class Player:
         }
 
 
+def load_to_play(model: str, precision: str, threads: int) -> "tuple[Bundle, str]":
+    """A bundle as it is played with so many threads, and in what precision. ValueError for one that cannot stream."""
+    from bandmate.checkpoint import load_bundle
+    from bandmate.stream.quick import precision_of, quick
+
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    plain = load_bundle(model)
+    if not hasattr(plain.model, "play"):
+        raise ValueError(f"{plain.name} is an offline model: it cannot play for as long as one likes")
+    played = quick(plain) if precision == "int8" else plain
+    return played, precision_of(plain, played)
+
+
 def refuse_what_cannot_be_played(spec: "StreamSpec", plan: "Feasibility", shift: bool) -> None:
     """ValueError for a (t_f, k) that the wall clock does not allow here, saying what to change."""
     task = f"t_f = {spec.t_f_seconds:g} s, k = {spec.k_seconds:g} s cannot be played in time here"
@@ -111,10 +120,3 @@ def elsewhere(card: dict[str, Any], spec: "StreamSpec") -> str:
         return ""
     flags = " ".join(f"--{name.replace('_', '-')} {seconds:g}" for name, seconds in own.items())
     return f"this model was made for another place than t_f = {asked['t_f']:g} s, k = {asked['k']:g} s: give {flags}"
-
-
-def set_threads(threads: int) -> None:
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bandmate.commands.parsing import in_range
-from bandmate.commands.stream import K_RANGE, T_F_RANGE
+from bandmate.commands.playing import K_RANGE, T_F_RANGE
 
 if TYPE_CHECKING:
     from bandmate.checkpoint import Bundle
@@ -45,7 +45,7 @@ def times_of(value: float | Sequence[float] | None) -> Sequence[float]:
 
 
 @dataclass(frozen=True)
-class Player:
+class TimedPlayer:
     """A bundle as it is played; ``guidance`` instead of its own unless None."""
 
     bundle: "Bundle"
@@ -99,20 +99,6 @@ def clocks() -> "Clocks":
     return Clocks(time.perf_counter, time.process_time, time.sleep)
 
 
-def load_player(model: str, precision: str, threads: int, guidance: float | None) -> Player:
-    """ValueError for a model that cannot be streamed."""
-    from bandmate.checkpoint import load_bundle
-    from bandmate.commands.stream import set_threads
-    from bandmate.stream.quick import precision_of, quick
-
-    set_threads(threads)
-    plain = load_bundle(model)
-    if not hasattr(plain.model, "play"):
-        raise ValueError(f"{plain.name} is an offline model: it cannot play for as long as one likes")
-    bundle = quick(plain) if precision == "int8" else plain
-    return Player(bundle, precision_of(plain, bundle), guidance)
-
-
 @dataclass(frozen=True)
 class Run:
     """share: of the work's wall time that was spent on a processor. warm: MB that the process held when it began."""
@@ -122,7 +108,7 @@ class Run:
 
 
 def run_probes(
-    player: Player, probes: "list[Probe]", seconds: float, quick: bool = False, pause: float = 0.0
+    player: TimedPlayer, probes: "list[Probe]", seconds: float, quick: bool = False, pause: float = 0.0
 ) -> Run:
     """Warms and times them under a progress bar."""
     from bandmate.commands.stream import progress_bar
