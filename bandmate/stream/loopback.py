@@ -175,12 +175,9 @@ def play_and_record(
 
 def sounddevice() -> Any:
     """The module; OSError that says what to install."""
+    from bandmate.stream.device_process import sound_library
+
     try:
-        import sounddevice as module
-    except ImportError:
-        raise OSError("sound cards need the package sounddevice: pip install 'bandmate[live]'") from None
-    except OSError:
-        raise OSError(
-            "sound cards need the PortAudio library: on Debian apt-get install libportaudio2"
-        ) from None
-    return module
+        return sound_library()
+    except ImportError as error:
+        raise OSError(str(error)) from None
