@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from bandmate.stream.devices import Device
     from bandmate.stream.warmup import Feasibility
 
-INTERRUPTED = 130
 USUAL_T_F = -0.4  # seconds, for the warm-up
 MEASURED_CALLS, MEASURED_WORK = 60, 2.5  # at most: calls, seconds of work
 
@@ -72,12 +71,12 @@ class Jam:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """The first Ctrl-C ends the session and keeps everything; the second interrupts."""
+        """The first Ctrl-C (or a request to end) ends the session and keeps everything; the second interrupts."""
 
         def interrupt(number: int, frame: Any) -> None:
             if self.ending is not None:
                 raise KeyboardInterrupt
-            self.ending = INTERRUPTED
+            self.ending = 128 + number  # 130 for Ctrl-C
 
         before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -94,7 +94,7 @@ class ChildDevice:
 
     def __init__(self, request: DeviceRequest) -> None:
         """Opens it. ValueError for names and rates that are none; DeviceLost for all else, in one sentence."""
-        self._request, self.trouble = request, ""
+        self._request, self.trouble, self._open = request, "", False
         self._memory: shared_memory.SharedMemory | None = None
         self._process = DeviceProcess(json.dumps(vars(request)))
         try:
@@ -120,6 +120,7 @@ class ChildDevice:
         self._await_callback(before)
         block = int(self.shared.counts[Count.BLOCK])
         self.facts = DeviceFacts(**{**told, "block": block, "doubts": tuple(told["doubts"])})
+        self._open = True
 
     def _await_callback(self, before: int) -> None:
         until = self.seconds() + RUNS
@@ -130,13 +131,14 @@ class ChildDevice:
 
     @property
     def lost(self) -> bool:
-        return self._process.ended or self._silence() > SILENT
+        return not self._open or self._process.ended or self._silence() > SILENT
 
     def _silence(self) -> float:
         """Seconds since the last callback."""
         return self.seconds() - int(self.shared.counts[Count.LAST_NS]) / 1e9
 
     def reopen(self) -> bool:
+        self._open = False
         self._process.end()
         position, since = int(self.shared.counts[Count.CLAIMED]), int(self.shared.counts[Count.LAST_NS])
         self._process = DeviceProcess(json.dumps(vars(self._request) | {"rate": self.facts.rate}))

@@ -51,19 +51,29 @@ class Card:
     def start(self) -> None:
         words = ["jackd", "-n", self.name, "--sync", "--no-realtime", "--no-mlock", "-t", "20000"]
         words += ["-d", "dummy", "-r", str(RATE), "-p", str(PERIOD)]
-        self.server = subprocess.Popen(
-            words, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        ask = ["jack_lsp", "-s", self.name]
         quiet = {"env": self.environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        wait_for("jackd", lambda: subprocess.run(ask, **quiet).returncode == 0, self.running)  # type: ignore[call-overload]
+        self.server = subprocess.Popen(words, **quiet)  # type: ignore[call-overload]
+        ask = ["jack_lsp", "-s", self.name]
+        what = (
+            "jackd (where eight servers were killed it starts no more: remove /dev/shm/jack* when none runs)"
+        )
+        wait_for(what, lambda: subprocess.run(ask, **quiet).returncode == 0, self.running)  # type: ignore[call-overload]
 
     def running(self) -> bool:
         return self.server.poll() is None
 
     def kill(self) -> None:
+        """As a crash: it cleans nothing up. Started again under its name it does."""
         self.server.kill()
         self.server.wait()
+
+    def stop(self) -> None:
+        """It frees its place among the eight servers that a machine has room for."""
+        self.server.terminate()
+        try:
+            self.server.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
 
 class Robot:
@@ -150,13 +160,13 @@ def card() -> Iterator[Card]:
     try:
         yield card
     finally:
-        card.kill()
+        card.stop()
 
 
 @contextlib.contextmanager
 def playing(card: Card, path: Path, *options: str) -> Iterator[tuple[Jam, Robot]]:
     robot = Robot(card, path)
-    jam = Jam(card, "--t-f", "-0.4", "--k", "0.2", *options)
+    jam = Jam(card, "--t-f", "-1", "--k", "0.2", *options)
     try:
         yield jam, robot
     finally:
