@@ -30,8 +30,8 @@ DRAWING = ("temperature", "top_k", "guidance", "plausible")
 COUNTS = ("top_k", "plausible")  # those of whole numbers
 PAPER_SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_k": 200, "guidance": 1.0}  # appendix A.5
 DUET_GUIDANCE = {
-    0.0: (8.0, 4.0),
-    1.0: (6.0, 3.0),
+    0.0: (8.0, 1.0),
+    1.0: (6.0, 1.0),
 }  # t_f -> of level 1 and of the finer: what suits the bundled duet
 DUET_PLAUSIBLE = 10  # codes that it chooses among
 
