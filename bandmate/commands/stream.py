@@ -102,11 +102,11 @@ def main(argv: list[str]) -> int:
 
 def as_recorded(args: Arguments) -> "tuple[Arguments, Replay | None]":
     """With --replay the options are those of the session. ValueError for one that makes no sense with it."""
+    if args.replay is None:
+        return args, None
     from bandmate.spec import StreamSpec
     from bandmate.stream.replay import Replay
 
-    if args.replay is None:
-        return args, None
     if args.realtime or args.latency is not None or args.shift:
         raise ValueError(
             "--replay keeps to the recorded instants: leave out --realtime, --latency and --shift"

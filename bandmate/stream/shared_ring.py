@@ -31,7 +31,7 @@ class SharedRing:
         What lies before ``written`` may be written again, by a better version of itself; ``written`` never goes back.
         """
         end = at + len(samples)
-        oldest = max(0, end - self.capacity)
+        oldest = max(0, max(end, self.written) - self.capacity)  # what lies before has no place any more
         self._fill(max(self.written, oldest), min(at, end), None)
         self._fill(max(at, oldest), end, samples[max(0, oldest - at) :])
         self._head[0] = max(end, self.written)

@@ -30,7 +30,7 @@ PLANE = [
 class Fixed:
     """Stands in for a sampler: plays given columns and keeps the logits."""
 
-    guide = Sampler.guide
+    guide, plausible = Sampler.guide, None
 
     def __init__(self, columns: Tensor, guidance: float = 1.0, first: int = 0) -> None:
         self.columns, self.guidance, self.first = columns, guidance, first

@@ -21,7 +21,7 @@ PLANE = [(t_f, k) for t_f in (-50, -3, 0, 1, 10) for k in (1, 2, 5)]
 class Fixed:
     """Stands in for a sampler: plays given columns and keeps the logits."""
 
-    guidance, guide = 1.0, Sampler.guide
+    guidance, plausible, guide = 1.0, None, Sampler.guide
 
     def __init__(self, columns: Tensor, guided: bool = False, first: int = 0) -> None:
         self.columns, self.guided, self.first = columns, guided, first

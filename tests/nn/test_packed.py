@@ -149,7 +149,7 @@ def kl(a: Tensor, b: Tensor) -> float:
 class Told:
     """Plays given columns and keeps the logits."""
 
-    guidance, guided, guide = 1.0, True, Sampler.guide
+    guidance, guided, plausible, guide = 1.0, True, None, Sampler.guide
 
     def __init__(self, columns: Tensor) -> None:
         self.columns, self.logits = columns, []  # type: ignore[var-annotated]
