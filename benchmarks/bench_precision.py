@@ -13,7 +13,7 @@ import torch
 import tyro
 
 from bandmate.checkpoint import DEFAULT, load_bundle, sampling_for
-from bandmate.commands.player import DEMO
+from bandmate.commands.measuring import DEMO
 from bandmate.model.sampling import Sampler
 from bandmate.spec import StreamSpec
 from bandmate.stream.engine import Engine
