@@ -89,6 +89,7 @@ class Robot:
             stdout=subprocess.PIPE,
         )
         assert self.process.stdout is not None
+        assert select.select([self.process.stdout], [], [], PATIENCE)[0], "the robot does not get ready"
         assert self.process.stdout.readline() == b"ready\n", (
             "the robot needs JACK-Client: pip install JACK-Client"
         )
